@@ -1,0 +1,19 @@
+"""The kinds of resource: a frozen model of the spec and a pure `plan()` each.
+
+To add one: a new file here, and its name in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ftops.kinds.dataset import Dataset
+from ftops.kinds.model import Model
+from ftops.kinds.project import Project
+from ftops.kinds.resource import Resource
+from ftops.kinds.training_run import TrainingRun
+
+KINDS: Final[dict[str, type[Resource]]] = {kind.kind_name: kind for kind in (Dataset, TrainingRun, Model)}
+"""By name, in the order in which they stand in a plan where nothing else decides."""
+
+__all__ = ["KINDS", "Project", "Resource"]

@@ -1,0 +1,155 @@
+"""`kind: Model`: versions made from runs, and the aliases that say which one is used for what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Final, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ftops.fields import Name, Semver, Strict, Tag
+from ftops.kinds.resource import Context, Reference, Resource, noop
+from ftops.kinds.training_run import run_address
+from ftops.values import (
+    Action,
+    Change,
+    ChangeClass,
+    CommitRecords,
+    LabelVersion,
+    Reason,
+    RegisterVersion,
+    Step,
+    VersionState,
+    digest,
+    run_id,
+)
+
+PRODUCTION: Final = "production"
+ARCHIVED: Final = "archived"
+Alias = Literal["staging", "production"]
+
+
+class Version(Strict):
+    run: Name = Field(description="The TrainingRun whose result this version is.")
+    tags: tuple[Tag, ...] = Field(default=(), description="For finding it again.")
+
+
+class ModelSpec(Strict):
+    versions: dict[Semver, Version] = Field(min_length=1, description="Versions by semantic version.")
+    aliases: dict[Alias, Semver] = Field(default_factory=dict, description="Which version each alias points to.")
+
+    @model_validator(mode="after")
+    def _aliases_exist(self) -> ModelSpec:
+        for alias, version in self.aliases.items():
+            if version not in self.versions:
+                raise PydanticCustomError(
+                    "alias", "alias {alias} points to {version}, which is not among the versions ({known})",
+                    {"alias": alias, "version": version, "known": ", ".join(self.versions)},
+                )
+        return self
+
+
+class Model(Resource):
+    """A named model. A registered version never changes; only its aliases and tags do."""
+
+    kind_name: ClassVar[str] = "Model"
+    kind: Literal["Model"]
+    spec: ModelSpec
+
+    def references(self) -> Iterator[Reference]:
+        for version, each in self.spec.versions.items():
+            yield Reference(("spec", "versions", version, "run"), run_address(each.run))
+
+    def plan(self, context: Context) -> Change:
+        recorded = context.observed.versions.get(self.metadata.name, {})
+        aliases = aliases_after(self.spec.aliases, recorded, tuple(self.spec.versions))
+        new = [version for version in self.spec.versions if version not in recorded]
+        reasons: list[Reason] = []
+        steps: list[Step] = []
+        for version in new:
+            run = self.spec.versions[version].run
+            reasons.append(Reason(f"versions.{version}.run", None, run))
+            steps.append(
+                RegisterVersion(self.metadata.name, version, run_id(run, context.digest_of(run_address(run))))
+            )
+        for version in (*new, *recorded):
+            tags = self._tags(version, recorded)
+            before = recorded.get(version)
+            changed = _labels_changed(version, before, aliases[version], tags)
+            if changed or before is None:
+                reasons += changed
+                steps.append(LabelVersion(self.metadata.name, version, aliases[version], tags))
+        note = " ".join(self._notes(recorded, context))
+        inputs = self.spec.model_dump(mode="json", by_alias=True)
+        identity = digest(inputs)
+        needs = tuple(dict.fromkeys(reference.target for reference in self.references()))
+        if not steps:
+            return noop(
+                self.address, note or "every version and alias is as specified",
+                digest=identity, inputs=inputs, needs=needs,
+            )
+        return Change(
+            self.address,
+            Action.UPDATE if recorded else Action.CREATE,
+            ChangeClass.REGISTER,
+            reasons=tuple(reasons),
+            steps=(*steps, CommitRecords(self.address)),
+            needs=needs, note=note, digest=identity, inputs=inputs,
+        )
+
+    def _tags(self, version: str, recorded: Mapping[str, VersionState]) -> tuple[str, ...]:
+        if version in self.spec.versions:
+            return tuple(sorted(self.spec.versions[version].tags))
+        return recorded[version].tags
+
+    def _notes(self, recorded: Mapping[str, VersionState], context: Context) -> Iterator[str]:
+        """What a person should know about versions that stay as they are although something moved."""
+        for version, state in recorded.items():
+            spec = self.spec.versions.get(version)
+            if spec is None:
+                yield f"{version} is registered but not in the spec; its record stays."
+            elif spec.run != state.run:
+                yield (
+                    f"{version} stays the result of {state.run}: a registered version never changes; "
+                    f"register {spec.run} as {next_version((*recorded, *self.spec.versions))}."
+                )
+            elif context.digest_of(run_address(spec.run)) != state.run_digest:
+                yield (
+                    f"{version} stays what {run_id(state.run, state.run_digest)} made; "
+                    f"register the new training as {next_version((*recorded, *self.spec.versions))}."
+                )
+
+
+def aliases_after(
+    wanted: Mapping[Alias, str], recorded: Mapping[str, VersionState], versions: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """The aliases of each version once `wanted` holds: only what the spec says, and `archived` for every version
+    that was in production and is not any more."""
+    after: dict[str, tuple[str, ...]] = {}
+    for version in dict.fromkeys((*versions, *recorded)):
+        aliases = [alias for alias, target in wanted.items() if target == version]
+        before = recorded[version].aliases if version in recorded else ()
+        if PRODUCTION not in aliases and (PRODUCTION in before or ARCHIVED in before):
+            aliases.append(ARCHIVED)
+        after[version] = tuple(sorted(aliases))
+    return after
+
+
+def next_version(versions: tuple[str, ...]) -> str:
+    """The minor version after the highest of `versions`."""
+    numbers = [tuple(int(part) for part in version.split("-")[0].split("+")[0].split(".")) for version in versions]
+    major, minor, _ = max(numbers)
+    return f"{major}.{minor + 1}.0"
+
+
+def _labels_changed(
+    version: str, before: VersionState | None, aliases: tuple[str, ...], tags: tuple[str, ...]
+) -> tuple[Reason, ...]:
+    old_aliases, old_tags = ((), ()) if before is None else (before.aliases, before.tags)
+    pairs = (("aliases", old_aliases, aliases), ("tags", old_tags, tags))
+    return tuple(
+        Reason(f"versions.{version}.{field}", sorted(old), sorted(new))
+        for field, old, new in pairs
+        if sorted(old) != sorted(new)
+    )

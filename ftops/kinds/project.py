@@ -1,0 +1,93 @@
+"""`ftops.yaml`: where things run and are kept. Specs say what, never where."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from ftops.fields import Name, RelativePath, Strict
+from ftops.kinds.resource import Resource
+from ftops.values import Json
+
+
+def _specifier(text: str) -> str:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as error:
+        raise PydanticCustomError("requires", "expected a version requirement such as '>=0.1'") from error
+    return text
+
+
+class Capabilities(Strict):
+    """What a runner has; the rendered config depends on it."""
+
+    gpus: int = Field(default=0, ge=0, description="How many GPUs; 0 renders for a CPU.")
+
+
+class Runner(Strict):
+    executor: Literal["local"] = Field(description="How a training is started.")
+    engine: Literal["axolotl==0.19.0"] = Field(default="axolotl==0.19.0", description="The training engine.")
+    capabilities: Capabilities = Field(default_factory=Capabilities)
+
+
+class FromEnvironment(Strict):
+    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of an environment variable.")
+
+
+class Tracking(Strict):
+    mlflow: str | FromEnvironment = Field(
+        default="sqlite:///.ftops/mlflow.db",
+        description="MLflow tracking URI; `{env: NAME}` where it holds a secret. MLFLOW_TRACKING_URI wins over it.",
+    )
+
+
+class Git(Strict):
+    remote: str = Field(default="origin", pattern=r"^[A-Za-z0-9][-\w./]*$", description="Where results are pushed.")
+    branch: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][-\w./]*$", description="Branch of the results; the current one when absent."
+    )
+    push: bool = Field(default=False, description="Whether results are pushed after they are committed.")
+    author: Annotated[str, StringConstraints(pattern=r"^[^<>\n]+ <[^<>\n ]+>$")] = Field(
+        default="ftops <ftops@localhost>", description="Author and committer of the commits."
+    )
+
+
+class Defaults(Strict):
+    """Spec fields that every resource of a kind has unless it says otherwise."""
+
+    dataset: dict[str, Json] = Field(default_factory=dict, alias="Dataset")
+    training_run: dict[str, Json] = Field(default_factory=dict, alias="TrainingRun")
+    model: dict[str, Json] = Field(default_factory=dict, alias="Model")
+
+
+class ProjectSpec(Strict):
+    specs: tuple[RelativePath, ...] = Field(default=("specs",), min_length=1, description="Folders and globs of specs.")
+    requires: Annotated[str, AfterValidator(_specifier)] = Field(
+        default=">=0.1", description="The ftops that this repository needs."
+    )
+    store: RelativePath = Field(default=".ftops", description="Run folders, prepared data, caches: a local folder.")
+    tracking: Tracking = Field(default_factory=Tracking)
+    git: Git = Field(default_factory=Git)
+    default_runner: Name = Field(default="local", description="The runner of a TrainingRun that names none.")
+    runners: dict[Name, Runner] = Field(default_factory=lambda: {"local": Runner(executor="local")})
+    defaults: Defaults = Field(default_factory=Defaults)
+
+    @model_validator(mode="after")
+    def _default_runner_exists(self) -> ProjectSpec:
+        if self.default_runner not in self.runners:
+            raise PydanticCustomError(
+                "runner", "defaultRunner is {name}, which is not among the runners ({known})",
+                {"name": self.default_runner, "known": ", ".join(self.runners)},
+            )
+        return self
+
+
+class Project(Resource):
+    """The project of a repository; there is one, in ftops.yaml at its top."""
+
+    kind_name: ClassVar[str] = "Project"
+    kind: Literal["Project"]
+    spec: ProjectSpec = Field(default_factory=ProjectSpec)

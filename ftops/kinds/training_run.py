@@ -1,0 +1,251 @@
+"""`kind: TrainingRun`: one training of a base model on a data set, by a method, on a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Final, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ftops.errors import Diagnostic, PlanError
+from ftops.fields import Duration, Name, RelativePath, Strict, exactly_one
+from ftops.kinds.dataset import Dataset, dataset_address, preparation
+from ftops.kinds.resource import Context, Reference, Resource, differences, noop
+from ftops.values import (
+    Action,
+    Address,
+    Change,
+    ChangeClass,
+    CommitRecords,
+    Json,
+    MakeBaseModel,
+    Reason,
+    Run,
+    RunState,
+    Step,
+    Train,
+    digest,
+    run_id,
+)
+
+LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
+"""The fields that only say for how long to train: raising one may go on from the last checkpoint."""
+
+
+class InitModel(Strict):
+    """A small random model with a tokenizer trained on the data set, for machines without hub access."""
+
+    family: Literal["llama"] = Field(default="llama", description="Architecture.")
+    hidden_size: int = Field(default=64, ge=8, le=4096)
+    layers: int = Field(default=2, ge=1, le=64)
+    heads: int = Field(default=4, ge=1, le=64)
+    vocab_size: int = Field(default=2048, ge=300, le=200_000)
+    seed: int = Field(default=42, ge=0)
+
+    @model_validator(mode="after")
+    def _divides(self) -> InitModel:
+        if self.hidden_size % (2 * self.heads):
+            raise PydanticCustomError(
+                "heads", "hiddenSize ({size}) must be a multiple of 2 × heads ({heads})",
+                {"size": self.hidden_size, "heads": self.heads},
+            )
+        return self
+
+
+class BaseModelSpec(Strict):
+    """Exactly one of `run`, `path`, `hub` and `init`."""
+
+    run: Name | None = Field(default=None, description="Another TrainingRun: its result.")
+    path: RelativePath | None = Field(default=None, description="A folder with a model in Hugging Face format.")
+    hub: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][-\w.]{0,95}(/[A-Za-z0-9][-\w.]{0,95})?$",
+        description="A model of the Hugging Face hub, fetched when the run starts.",
+    )
+    revision: str | None = Field(default=None, pattern=r"^[-\w./]{1,128}$", description="Commit of the hub's model.")
+    init: InitModel | None = Field(default=None, description=InitModel.__doc__)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> BaseModelSpec:
+        exactly_one(self, "run", "path", "hub", "init")
+        if self.revision is not None and self.hub is None:
+            raise PydanticCustomError("revision", "revision goes with hub only")
+        return self
+
+
+class Checkpoints(Strict):
+    every: int = Field(default=50, ge=1, description="Steps between two checkpoints.")
+    keep: int = Field(default=2, ge=1, description="How many are kept while training.")
+
+
+class RunTracking(Strict):
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the run in MLflow.")
+
+
+class TrainingRunSpec(Strict):
+    dataset: Name = Field(description="The Dataset to train on.")
+    base_model: BaseModelSpec
+    method: Literal["full", "lora"] = Field(description="What is trained: all weights, or a LoRA adapter.")
+    template: RelativePath | None = Field(
+        default=None, description="Jinja template of the Axolotl config, under templates/; by method when absent."
+    )
+    runner: Name | None = Field(default=None, description="A runner of ftops.yaml; its defaultRunner when absent.")
+    hyperparameters: dict[str, Json] = Field(default_factory=dict, description="Axolotl's keys, in its own spelling.")
+    checkpoints: Checkpoints = Field(default_factory=Checkpoints)
+    timeout: Duration = Field(default=86400, description="The training is stopped after this time.")
+    on_change: Literal["retrain", "resume"] = Field(
+        default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
+    )
+    tracking: RunTracking = Field(default_factory=RunTracking)
+
+
+class TrainingRun(Resource):
+    """One training; its identity is the digest of what it is made from."""
+
+    kind_name: ClassVar[str] = "TrainingRun"
+    kind: Literal["TrainingRun"]
+    spec: TrainingRunSpec
+
+    def references(self) -> Iterator[Reference]:
+        yield Reference(("spec", "dataset"), dataset_address(self.spec.dataset))
+        if self.spec.base_model.run is not None:
+            yield Reference(("spec", "baseModel", "run"), run_address(self.spec.base_model.run))
+
+    def source_paths(self) -> Iterator[str]:
+        if self.spec.base_model.path is not None:
+            yield self.spec.base_model.path
+
+    def plan(self, context: Context) -> Change:
+        inputs = self._inputs(context)
+        identity = digest(inputs)
+        name = self.metadata.name
+        history = context.observed.runs.get(name)
+        live = context.observed.live.get(run_id(name, identity))
+        needs = tuple(reference.target for reference in self.references())
+        done = None if history is None else history.runs.get(identity)
+        if done is not None and done.phase is RunState.SUCCEEDED and history is not None:
+            if history.current == identity:
+                return noop(self.address, "trained as specified", digest=identity, inputs=inputs, needs=needs)
+            return Change(
+                self.address, Action.UPDATE, ChangeClass.REGISTER,
+                reasons=differences(history.runs[history.current].inputs, inputs),
+                steps=(CommitRecords(self.address),), needs=needs, digest=identity, inputs=inputs,
+                note=f"an earlier run of just this, {run_id(name, identity)}, is used again",
+            )
+        before = None if history is None else history.runs[history.current].inputs
+        reasons = differences(before or {}, inputs) if before != inputs else (_failure(done, live),)
+        change_class, resume_run = self._class(before, reasons, live, history.current if history else None)
+        return Change(
+            self.address,
+            Action.CREATE if history is None else Action.UPDATE if change_class is ChangeClass.RESUME else Action.REPLACE,
+            change_class,
+            reasons=reasons,
+            steps=(
+                *self._before_training(context, inputs),
+                Train(name, run_id(name, identity), identity, resume_run),
+                CommitRecords(self.address),
+            ),
+            needs=needs, digest=identity, inputs=inputs, note=_standing(live, resume_run),
+        )
+
+    def _class(
+        self, before: Json, reasons: tuple[Reason, ...], live: Run | None, previous: str | None
+    ) -> tuple[ChangeClass, str | None]:
+        """The class of a training that has to be done, and the run whose checkpoint it goes on from."""
+        if live is not None and live.state is RunState.SUCCEEDED:
+            return ChangeClass.REGISTER, None
+        if live is not None and (live.state is RunState.RUNNING or live.checkpoint is not None):
+            return ChangeClass.RESUME, None
+        if self.spec.on_change == "resume" and before and previous and all(_is_longer(reason) for reason in reasons):
+            return ChangeClass.RESUME, run_id(self.metadata.name, previous)
+        return ChangeClass.RETRAIN, None
+
+    def _inputs(self, context: Context) -> Json:
+        """What the result depends on. Not: names, labels, the runner, shipped templates."""
+        spec = self.spec
+        inputs: dict[str, Json] = {
+            "method": spec.method,
+            "hyperparameters": dict(spec.hyperparameters),
+            "dataset": context.digest_of(dataset_address(spec.dataset)),
+            "baseModel": self._base_model(context),
+        }
+        if (template := spec.template) is not None and (text := context.observed.templates.get(template)) is not None:
+            inputs["template"] = digest(text)
+        return inputs
+
+    def _base_model(self, context: Context) -> Json:
+        spec = self.spec.base_model
+        if spec.run is not None:
+            return {"run": context.digest_of(run_address(spec.run))}
+        if spec.path is not None:
+            return {"path": self._path_digest(spec.path, context)}
+        if spec.hub is not None:
+            return {"hub": spec.hub, **({} if spec.revision is None else {"revision": spec.revision})}
+        return {"init": self.spec.base_model.init.model_dump(mode="json", by_alias=True)} if spec.init else {}
+
+    def _path_digest(self, path: str, context: Context) -> str:
+        source = context.observed.sources.get(path)
+        if source is not None and (identity := source.digest or source.pointer) is not None:
+            return identity
+        history = context.observed.runs.get(self.metadata.name)
+        known = None if history is None else history.runs[history.current].inputs.get("baseModel", {}).get("path")
+        if known is not None:
+            return str(known)
+        raise PlanError(
+            Diagnostic(
+                f"{path}: no such model folder, and no .dvc pointer covers it",
+                hint="check spec.baseModel.path, or fetch the model",
+                address=str(self.address),
+            )
+        )
+
+    def _before_training(self, context: Context, inputs: Json) -> tuple[Step, ...]:
+        """The steps that bring data and base model into the store where an earlier change does not."""
+        dataset = dataset_address(self.spec.dataset)
+        steps: list[Step] = []
+        resource = context.resources[dataset]
+        if context.planned[dataset].is_noop and isinstance(resource, Dataset):
+            steps += preparation(resource, inputs["dataset"], context)
+        if self.spec.base_model.init is not None:
+            made = model_digest(inputs)
+            if made not in context.observed.made:
+                steps.append(MakeBaseModel(self.metadata.name, made))
+        return tuple(steps)
+
+
+def model_digest(inputs: Mapping[str, Json]) -> str:
+    """The identity of the model that `{init: …}` makes: its shape, and the data its tokenizer is trained on."""
+    return digest({"init": inputs["baseModel"]["init"], "dataset": inputs["dataset"]})
+
+
+def run_address(name: str) -> Address:
+    """The address of the run `name`."""
+    return Address(TrainingRun.kind_name, name)
+
+
+def _is_longer(reason: Reason) -> bool:
+    if reason.field not in LENGTHS:
+        return False
+    numbers = isinstance(reason.before, int | float) and isinstance(reason.after, int | float)
+    return numbers and reason.after > reason.before
+
+
+def _failure(done: object, live: Run | None) -> Reason:
+    state = live.state.value if live is not None else "recorded as failed" if done is not None else "unfinished"
+    return Reason("status.phase", state, RunState.SUCCEEDED.value)
+
+
+def _standing(live: Run | None, resume_run: str | None) -> str:
+    """Where the training stands already, or what resuming means."""
+    if live is None:
+        return (
+            f"goes on from the last whole checkpoint of {resume_run}; the learning-rate schedule is stretched"
+            if resume_run else ""
+        )
+    if live.state is RunState.RUNNING:
+        return f"{live.id} attempt {live.attempt} is training; apply follows it to its end"
+    if live.state is RunState.SUCCEEDED:
+        return f"{live.id} has ended well and is not recorded yet; apply collects it"
+    if live.checkpoint is not None:
+        return f"{live.id} attempt {live.attempt} ended early ({live.detail}); goes on from checkpoint-{live.checkpoint}"
+    return f"{live.id} attempt {live.attempt} ended early ({live.detail}) without a whole checkpoint; starts again"

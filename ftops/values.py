@@ -1,0 +1,361 @@
+"""The values that several rooms share: addresses, changes, steps, runs, and what was observed.
+
+Everything here is frozen and holds no behaviour but what follows from its own fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+Json = Any
+"""A tree of dict, list, str, int, float, bool and None."""
+
+API_VERSION: Final = "ftops/v1"
+FORMAT_VERSION: Final = "1.0"
+
+
+def canonical(value: Json) -> bytes:
+    """The one encoding of a JSON tree that digests are taken of: sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value: Json) -> str:
+    """sha256 (64 hex digits) of the canonical encoding of `value`."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+class Address(NamedTuple):
+    """`Kind/name`: how a resource is called everywhere."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address | None:
+        """The address that `text` spells, or None."""
+        kind, slash, name = text.partition("/")
+        return cls(kind, name) if slash and kind and name and "/" not in name else None
+
+
+# --------------------------------------------------------------------------------------------------- runs
+
+
+class JobState(StrEnum):
+    """What an executor says of a job; the states that four kinds of executor share."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed-out"
+    OUT_OF_MEMORY = "out-of-memory"
+    PREEMPTED = "preempted"
+    NODE_LOST = "node-lost"
+    UNKNOWN = "unknown"
+
+    @property
+    def going_on(self) -> bool:
+        return self in (JobState.QUEUED, JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Where a job stands. `exit_code` is there when it ended by itself, `signal` when it was killed; unix seconds.
+
+    An exit code of 0 is not yet a success of a training: that takes its last step and its weights too.
+    """
+
+    state: JobState
+    reason: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    node: str | None = None
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def killed(self) -> bool:
+        """It did not end by itself, and nobody asked it to end: the same again may work."""
+        return self.state is JobState.FAILED and self.exit_code is None
+
+
+class RunState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+def run_id(name: str, run_digest: str) -> str:
+    """The identity of one training of one digest; attempts count within it."""
+    return f"{name}-{run_digest[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the store of this machine knows it: its last attempt, and where that one stands.
+
+    `checkpoint` is the step of the last whole checkpoint, `detail` why it failed.
+    """
+
+    id: str
+    name: str
+    digest: str
+    attempt: int
+    state: RunState
+    step: int | None = None
+    max_steps: int | None = None
+    checkpoint: int | None = None
+    detail: str = ""
+
+
+# ------------------------------------------------------------------------------------------------ findings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a data check found: in which row (from 1, of the source), which field, and a text without the data."""
+
+    check: str
+    row: int
+    field: str
+    detail: str
+
+
+# ------------------------------------------------------------------------------------------------- changes
+
+
+class Action(StrEnum):
+    NOOP = "noop"
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+
+class ChangeClass(StrEnum):
+    """What a change costs, from nothing to a whole training."""
+
+    NOOP = "noop"
+    REGISTER = "register"
+    PREPARE = "prepare"
+    RESUME = "resume"
+    RETRAIN = "retrain"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A field that differs, and how. For people: apply decides nothing by it."""
+
+    field: str
+    before: Json
+    after: Json
+
+
+@dataclass(frozen=True, slots=True)
+class FetchData:
+    """Bring the files of `paths` (tracked by DVC) into the work tree."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareData:
+    """Read, check, split and write a data set; its content address in the store is `digest`."""
+
+    dataset: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeBaseModel:
+    """Make the small random model and its tokenizer that an `{init: …}` base model stands for."""
+
+    run: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train run `run_id`: attach to it, collect it, resume it, or start it, by what its folder in the store holds.
+
+    `resume_run` names an earlier run whose last whole checkpoint this one goes on from (`onChange: resume`).
+    """
+
+    run: str
+    run_id: str
+    digest: str
+    resume_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterVersion:
+    """Make version `version` of `model` from the result of run `run_id`."""
+
+    model: str
+    version: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelVersion:
+    """Give version `version` of `model` these aliases and tags, and no others."""
+
+    model: str
+    version: str
+    aliases: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecords:
+    """Write what came out for `address` as a commit under registry/."""
+
+    address: Address
+
+
+Step = FetchData | PrepareData | MakeBaseModel | Train | RegisterVersion | LabelVersion | CommitRecords
+"""One thing to do. A closed union: only apply.py acts on it, render.py words it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What would happen to one resource, and why.
+
+    `inputs` is the meaning that `digest` was taken of; `needs` are the addresses that must be done before.
+    A no-op has a reason too, in `note`.
+    """
+
+    address: Address
+    action: Action
+    change_class: ChangeClass
+    reasons: tuple[Reason, ...] = ()
+    steps: tuple[Step, ...] = ()
+    needs: tuple[Address, ...] = ()
+    note: str = ""
+    digest: str | None = None
+    inputs: Json = None
+
+    @property
+    def is_noop(self) -> bool:
+        return self.action is Action.NOOP
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What a plan was made from; a saved plan is refused when any of it moved.
+
+    Each mapping goes from a name that people know (an address, a path) to a digest.
+    """
+
+    commit: str | None
+    specs: Mapping[str, str]
+    data: Mapping[str, str]
+    configs: Mapping[str, str]
+    engine: str
+    records: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An ordered list of changes: what a change needs stands before it."""
+
+    changes: tuple[Change, ...]
+    seal: Seal | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def has_changes(self) -> bool:
+        return any(not change.is_noop for change in self.changes)
+
+
+# ------------------------------------------------------------------------------------------------ observed
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The identity of a file or folder that a spec names.
+
+    `digest` is what the content is (`sha256:…`, or `md5:…` where a DVC pointer says so), None where it can't be known.
+    `pointer` is the digest of the DVC pointer that covers it. `present` says if the content is at hand.
+    """
+
+    path: str
+    digest: str | None
+    pointer: str | None = None
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetState:
+    """What the record of a data set says."""
+
+    digest: str
+    inputs: Json
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    statistics: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRun:
+    """One run of a record: what it was made from and how it ended."""
+
+    digest: str
+    inputs: Json
+    phase: RunState
+    attempts: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunHistory:
+    """The record of a TrainingRun: its runs by digest, and the one that its spec stood for last."""
+
+    current: str
+    runs: Mapping[str, TrainedRun]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionState:
+    """What the record of a model version says. A version is immutable but for its aliases and tags."""
+
+    run: str
+    run_digest: str
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What exists now, read once before planning.
+
+    `sources` by path, `datasets` and `runs` by resource name, `versions` by model name and version; `live` holds the
+    runs that the store of this machine knows, by run id; `templates` the text of each user's own template by its path;
+    `prepared`, `made` and `trained` what the store has at hand: data and base models by digest, results by run id;
+    `records` the digest of each record's text by its path.
+    """
+
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    datasets: Mapping[str, DatasetState] = field(default_factory=dict)
+    runs: Mapping[str, RunHistory] = field(default_factory=dict)
+    versions: Mapping[str, Mapping[str, VersionState]] = field(default_factory=dict)
+    live: Mapping[str, Run] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+    prepared: frozenset[str] = frozenset()
+    made: frozenset[str] = frozenset()
+    trained: frozenset[str] = frozenset()
+    commit: str | None = None
+    dirty: bool = False
+    records: Mapping[str, str] = field(default_factory=dict)
