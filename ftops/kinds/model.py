@@ -128,7 +128,7 @@ def aliases_after(
     that was in production and is not any more."""
     after: dict[str, tuple[str, ...]] = {}
     for version in dict.fromkeys((*versions, *recorded)):
-        aliases = [alias for alias, target in wanted.items() if target == version]
+        aliases: list[str] = [alias for alias, target in wanted.items() if target == version]
         before = recorded[version].aliases if version in recorded else ()
         if PRODUCTION not in aliases and (PRODUCTION in before or ARCHIVED in before):
             aliases.append(ARCHIVED)

@@ -12,6 +12,7 @@ from ftops.errors import Diagnostic, PlanError
 from ftops.fields import Duration, Name, RelativePath, Strict, exactly_one
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
+from ftops.trainer.config import template_for
 from ftops.values import (
     Action,
     Address,
@@ -169,7 +170,7 @@ class TrainingRun(Resource):
             "dataset": context.digest_of(dataset_address(spec.dataset)),
             "baseModel": self._base_model(context),
         }
-        if (template := spec.template) is not None and (text := context.observed.templates.get(template)) is not None:
+        if (text := context.observed.templates.get(spec.template or template_for(spec.method))) is not None:
             inputs["template"] = digest(text)
         return inputs
 
@@ -181,7 +182,7 @@ class TrainingRun(Resource):
             return {"path": self._path_digest(spec.path, context)}
         if spec.hub is not None:
             return {"hub": spec.hub, **({} if spec.revision is None else {"revision": spec.revision})}
-        return {"init": self.spec.base_model.init.model_dump(mode="json", by_alias=True)} if spec.init else {}
+        return {} if spec.init is None else {"init": spec.init.model_dump(mode="json", by_alias=True)}
 
     def _path_digest(self, path: str, context: Context) -> str:
         source = context.observed.sources.get(path)
@@ -237,7 +238,7 @@ def _failure(done: object, live: Run | None) -> Reason:
 
 def _standing(live: Run | None, resume_run: str | None) -> str:
     """Where the training stands already, or what resuming means."""
-    if live is None:
+    if live is None or live.state is RunState.PENDING:
         return (
             f"goes on from the last whole checkpoint of {resume_run}; the learning-rate schedule is stretched"
             if resume_run else ""

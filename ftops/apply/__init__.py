@@ -1,0 +1,154 @@
+"""Makes a plan so: one `match` over the steps, and the only place that starts effects.
+
+Every change is done on its own: when one fails, those that need it are skipped and the others go on. What came out of
+a change is committed before the next one starts, so that a kill loses nothing that was finished.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import assert_never
+
+from ftops import dvc, tracking
+from ftops.apply.news import ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
+from ftops.apply.register import commit, label, register
+from ftops.apply.train import make_base_model, prepare, train
+from ftops.apply.work import Work
+from ftops.errors import Diagnostic, FtopsError, UsageError
+from ftops.git import heal
+from ftops.journal import Journal
+from ftops.kinds.project import FromEnvironment
+from ftops.observe import Workspace
+from ftops.store import open_store
+from ftops.values import (
+    Address,
+    Change,
+    CommitRecords,
+    FetchData,
+    LabelVersion,
+    MakeBaseModel,
+    Observed,
+    Plan,
+    PrepareData,
+    RegisterVersion,
+    Step,
+    Train,
+    digest,
+)
+from ftops.write_back import WriteBack
+
+__all__ = [
+    "ChangeEnded",
+    "DataProgress",
+    "News",
+    "Notice",
+    "StepBegan",
+    "StepEnded",
+    "TrainingProgress",
+    "apply",
+]
+
+
+def apply(
+    plan: Plan, workspace: Workspace, observed: Observed, results_folder: Path | None, tell: Callable[[News], None]
+) -> tuple[ChangeEnded, ...]:
+    """How every change of `plan` ended, no-ops left out.
+
+    With `results_folder`, records are written below it and nothing is committed. Raises ExternalError or UsageError
+    where nothing can be begun: another apply works here, the store or git can't be written.
+    """
+    store = open_store(workspace.store.root)
+    trailers = _trailers(plan, observed)
+    with store.exclusive(), Journal.open(store.journal) as journal:
+        if workspace.repository is not None and results_folder is None:
+            heal(workspace.repository)
+        write_back = WriteBack.open(workspace, results_folder, trailers)
+        changes = {change.address: change for change in plan.changes}
+        work = Work(workspace, store, observed, changes, write_back, journal, tell)
+        tracking.start_mirror(store.root, _tracking_uri(workspace))
+        try:
+            return tuple(_all(work, plan))
+        finally:
+            if left := tracking.flush(store.root):
+                tell(Notice(str(left)))
+
+
+def _trailers(plan: Plan, observed: Observed) -> dict[str, str]:
+    trailers = {"Ftops-Plan": digest([[str(each.address), each.digest, each.action] for each in plan.changes])[:12]}
+    if observed.commit is not None:
+        trailers["Ftops-Input-Commit"] = observed.commit
+    if observed.dirty:
+        trailers["Ftops-Input-Dirty"] = "true"
+    return trailers
+
+
+def _tracking_uri(workspace: Workspace) -> str:
+    configured = workspace.specs.project.spec.tracking.mlflow
+    if isinstance(configured, FromEnvironment):
+        configured = from_environment(configured, "tracking.mlflow")
+    return tracking.tracking_uri(configured, workspace.root, os.environ)
+
+
+def from_environment(setting: FromEnvironment, field_name: str) -> str:
+    """The value of an environment variable that ftops.yaml names; raises UsageError where it is not set."""
+    value = os.environ.get(setting.env)
+    if not value:
+        raise UsageError(
+            Diagnostic(
+                f"the environment variable {setting.env} is not set", hint=f"ftops.yaml takes {field_name} from it"
+            )
+        )
+    return value
+
+
+def _all(work: Work, plan: Plan) -> Iterator[ChangeEnded]:
+    """Each change in the plan's order. One that fails takes with it what needs it, and nothing else."""
+    bad: set[Address] = set()
+    for change in plan.changes:
+        because = next((need for need in change.needs if need in bad), None)
+        if because is None and change.is_noop:
+            continue
+        ended = ChangeEnded(change.address, because=because) if because else _one(work, change)
+        if not ended.ok:
+            bad.add(change.address)
+        work.tell(ended)
+        yield ended
+
+
+def _one(work: Work, change: Change) -> ChangeEnded:
+    work.pending.clear()
+    try:
+        for step in change.steps:
+            began = time.monotonic()
+            work.tell(StepBegan(change.address, step))
+            with work.journal.step(type(step).__name__, {"address": str(change.address), "digest": change.digest}):
+                detail = _do(work, change, step)
+            work.tell(StepEnded(change.address, step, time.monotonic() - began, detail))
+    except FtopsError as error:
+        return ChangeEnded(change.address, error.diagnostics, error.exit_code)
+    return ChangeEnded(change.address)
+
+
+def _do(work: Work, change: Change, step: Step) -> str:
+    """Does one step; returns what came out in a few words. The only place that knows what a step means."""
+    match step:
+        case FetchData():
+            dvc.pull(work.workspace.root, step.paths, lambda line: work.tell(Notice(line)))
+            return f"{len(step.paths)} fetched"
+        case PrepareData():
+            return prepare(work, step, change.address)
+        case MakeBaseModel():
+            return make_base_model(work, change, step)
+        case Train():
+            return train(work, change, step)
+        case RegisterVersion():
+            return register(work, step)
+        case LabelVersion():
+            return label(work, step)
+        case CommitRecords():
+            return commit(work, change)
+        case _:
+            assert_never(step)

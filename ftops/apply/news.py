@@ -1,0 +1,61 @@
+"""What apply tells while it works, as values; the command line shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ftops.errors import Diagnostic
+from ftops.training import Progress
+from ftops.values import Address, Step
+
+
+@dataclass(frozen=True, slots=True)
+class StepBegan:
+    address: Address
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    address: Address
+    step: Step
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataProgress:
+    address: Address
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    address: Address
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEnded:
+    """A change is done, failed (with what went wrong), or skipped (because of `because`)."""
+
+    address: Address
+    diagnostics: tuple[Diagnostic, ...] = ()
+    exit_code: int = 0
+    because: Address | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.exit_code and self.because is None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a person should know and that ended nothing."""
+
+    text: str
+
+
+News = StepBegan | StepEnded | DataProgress | TrainingProgress | ChangeEnded | Notice

@@ -1,0 +1,88 @@
+"""The steps that register versions, and the one that commits what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ftops import results, tracking
+from ftops.apply.work import Work
+from ftops.errors import Diagnostic, ExternalError
+from ftops.kinds.model import ARCHIVED
+from ftops.records import FOLDER, ModelRecord, Record, RunRecord, RunStatus
+from ftops.values import Change, LabelVersion, RegisterVersion, run_id
+
+
+def register(work: Work, step: RegisterVersion) -> str:
+    source = work.model(step.model).spec.versions[step.version].run
+    run = work.write_back.records.get(f"{FOLDER}runs/{source}.yaml")
+    if not isinstance(run, RunRecord):
+        raise ExternalError(Diagnostic(f"{step.run_id} has no record: nothing to register as {step.version}"))
+    record = results.model_record(step, run, work.observed.commit)
+    work.pending[record.path] = record
+    return f"{step.model}@{step.version}, {record.status.size:,} bytes"
+
+
+def label(work: Work, step: LabelVersion) -> str:
+    path = f"{FOLDER}models/{step.model}/{step.version}.yaml"
+    record = work.pending.get(path) or work.write_back.records.get(path)
+    if not isinstance(record, ModelRecord):
+        raise ExternalError(Diagnostic(f"{path} is gone"))
+    work.pending[path] = results.labelled(record, step)
+    return ", ".join(step.aliases) or "no alias"
+
+
+def commit(work: Work, change: Change) -> str:
+    """Writes what came out for a resource; its records are built from what the store holds."""
+    address, trailers = change.address, {}
+    match address.kind:
+        case "Dataset":
+            records: list[Record] = [results.dataset_record(change, work.workspace, work.observed)]
+            subject = f"{address} prepared"
+        case "TrainingRun":
+            records = [_run_record(work, change)]
+            trailers = {"Ftops-Run": run_id(address.name, change.digest or "")}
+            subject = f"{address} {records[0].status.phase}"
+        case _:
+            records = list(work.pending.values())
+            subject = f"{address} registered: {', '.join(_version_of(each) for each in records)}"
+    said = work.write_back.write(records, f"ftops: {subject}", trailers)
+    if address.kind == "Model":
+        _ask_for_versions(work, records)
+    return said
+
+
+def _run_record(work: Work, change: Change) -> RunRecord:
+    """The run's record from the store; a run that only git remembers keeps its entry and becomes the current one."""
+    name, identity = change.address.name, change.digest or ""
+    if work.store.read_run(run_id(name, identity)) is not None:
+        return results.run_record(name, identity, work.store)
+    there = work.write_back.records.get(f"{FOLDER}runs/{name}.yaml")
+    if not isinstance(there, RunRecord):
+        raise ExternalError(Diagnostic(f"{run_id(name, identity)} is gone from the store"))
+    entry = there.status.runs[identity]
+    return RunRecord(
+        metadata=there.metadata, status=RunStatus(phase=entry.phase, current=identity, runs={identity: entry})
+    )
+
+
+def _version_of(record: Record) -> str:
+    return record.metadata.version if isinstance(record, ModelRecord) else record.metadata.name
+
+
+def _ask_for_versions(work: Work, records: Iterable[Record]) -> None:
+    """Asks for the versions, as they are labelled now, to be seen in MLflow."""
+    for record in records:
+        if isinstance(record, ModelRecord):
+            aliases = tuple(alias for alias in record.status.aliases if alias != ARCHIVED)
+            tracking.request_version(
+                work.store.root,
+                tracking.ModelTracking(
+                    name=record.metadata.name,
+                    version=record.metadata.version,
+                    run_id=record.status.run_id,
+                    weights=record.status.output,
+                    aliases=aliases,
+                    tags=record.status.tags,
+                    archived=ARCHIVED in record.status.aliases,
+                ),
+            )

@@ -1,0 +1,49 @@
+"""What the steps of one apply share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ftops.apply.news import News
+from ftops.journal import Journal
+from ftops.kinds.dataset import Dataset, dataset_address
+from ftops.kinds.model import Model
+from ftops.kinds.training_run import TrainingRun
+from ftops.observe import Workspace
+from ftops.records import Record
+from ftops.store import Store
+from ftops.values import Address, Change, Observed
+from ftops.write_back import WriteBack
+
+
+@dataclass(slots=True)
+class Work:
+    """One apply: where it works, what the plan was made from, and `pending`: the records that are written next."""
+
+    workspace: Workspace
+    store: Store
+    observed: Observed
+    changes: Mapping[Address, Change]
+    write_back: WriteBack
+    journal: Journal
+    tell: Callable[[News], None]
+    pending: dict[str, Record] = field(default_factory=dict)
+
+    def dataset(self, name: str) -> Dataset:
+        resource = self.workspace.specs.resources[dataset_address(name)]
+        if not isinstance(resource, Dataset):
+            raise TypeError(f"{resource.address} is no data set")
+        return resource
+
+    def run(self, address: Address) -> TrainingRun:
+        resource = self.workspace.specs.resources[address]
+        if not isinstance(resource, TrainingRun):
+            raise TypeError(f"{address} is no training run")
+        return resource
+
+    def model(self, name: str) -> Model:
+        resource = self.workspace.specs.resources[Address(Model.kind_name, name)]
+        if not isinstance(resource, Model):
+            raise TypeError(f"{resource.address} is no model")
+        return resource

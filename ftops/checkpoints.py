@@ -1,0 +1,210 @@
+"""Which checkpoints and weights are whole. Reads headers and ends of files, needs neither torch nor safetensors.
+
+A trainer writes its checkpoints in place, so a kill or a full disk leaves torn ones, and the highest number proves
+nothing. Formats: safetensors (8 bytes length, JSON header, data), PyTorch files (zip archives).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ftops.errors import ExternalError
+from ftops.store import open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from io import BufferedReader
+
+    from ftops.values import Json
+
+HEADER_LIMIT: Final = 100_000_000
+"""Bytes of a safetensors header, the limit of its reference implementation; also of any JSON that is read here."""
+
+CHECKPOINT: Final = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
+WITH_WEIGHTS: Final = re.compile(
+    r"(adapter_)?config\.json|generation_config\.json|tokenizer.*|special_tokens_map\.json|added_tokens\.json"
+    r"|vocab\.(json|txt)|merges\.txt|spiece\.model|sentencepiece.*\.model|chat_template\.(jinja|json)"
+)
+"""Files beside weights that belong to a model: what it is, and its tokenizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A whole checkpoint that a training can go on from; `world_size` processes wrote it."""
+
+    path: Path
+    step: int
+    adapter: bool
+    world_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """A checkpoint or final weights that must not be used, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """A file's size in bytes and the sha256 (64 hex digits) of its content."""
+
+    size: int
+    sha256: str
+
+
+class _Fault(Exception):  # noqa: N818  (it is a reason, and never leaves this module)
+    """Why a file or folder is not whole."""
+
+
+def verify(folder: Path) -> Checkpoint | Torn:
+    """Whether folder `checkpoint-N` is whole: its weights, its state, and all that is needed to go on from it."""
+    try:
+        step = check_state(folder)
+        check_weights(folder)
+        random = sorted(path.name for path in folder.glob("rng_state*.pth"))
+        for name in ("optimizer.pt", "scheduler.pt", *(random or ["rng_state.pth"])):
+            check_archive(folder / name)
+    except _Fault as fault:
+        return Torn(folder, str(fault))
+    return Checkpoint(folder, step, is_adapter(folder), len(random))
+
+
+def last_whole(output: Path) -> Checkpoint | None:
+    """The whole checkpoint of the highest step in a trainer's output folder, None when there is none."""
+    found = {int(match[1]): path for path in output.glob("checkpoint-*") if (match := CHECKPOINT.fullmatch(path.name))}
+    for step in sorted(found, reverse=True):
+        if isinstance(checkpoint := verify(found[step]), Checkpoint):
+            return checkpoint
+    return None
+
+
+def final_weights(output: Path) -> Mapping[str, FileDigest] | Torn:
+    """The files of the model at the root of a trainer's output folder, by name, when its weights are whole.
+
+    Configuration and tokenizer alone prove nothing (they are written before the first step); weights are written when
+    the training ends, or is interrupted: whether all its steps were done, its events say.
+    """
+    try:
+        weights = check_weights(output)
+        others = {path.name for path in output.iterdir() if WITH_WEIGHTS.fullmatch(path.name) and path.is_file()}
+        return {name: file_digest(output / name) for name in sorted(weights | others)}
+    except _Fault as fault:
+        return Torn(output, str(fault))
+
+
+# ----------------------------------------------------------------------------------------------- the parts
+
+
+def check_state(folder: Path) -> int:
+    """The step of a checkpoint folder; raises _Fault when its state, which is written last, is not of that step."""
+    if (found := CHECKPOINT.fullmatch(folder.name)) is None or folder.is_symlink() or not folder.is_dir():
+        raise _Fault("it is no checkpoint folder")
+    reached = read_object(folder / "trainer_state.json").get("global_step")
+    if reached != (step := int(found[1])):
+        raise _Fault(f"trainer_state.json is of step {reached}")
+    return step
+
+
+def is_adapter(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("adapter_config.json", "adapter_model.safetensors"))
+
+
+def check_weights(folder: Path) -> set[str]:
+    """The names of the weight files in `folder`, with their index; raises _Fault when one is missing or torn."""
+    prefix, config = ("adapter_", "adapter_config.json") if is_adapter(folder) else ("", "config.json")
+    read_object(folder / config)
+    single, index = f"{prefix}model.safetensors", f"{prefix}model.safetensors.index.json"
+    if not (folder / index).exists():
+        tensors(folder / single)
+        return {single}
+    shards: dict[str, set[str]] = {}
+    placed = read_object(folder / index).get("weight_map")
+    for tensor, shard in placed.items() if isinstance(placed, dict) else ():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise _Fault(f"{index} names {shard!r}")
+        shards.setdefault(shard, set()).add(tensor)
+    if not shards:
+        raise _Fault(f"{index} names no weights")
+    for shard, names in shards.items():
+        if missing := names - tensors(folder / shard):
+            raise _Fault(f"{shard} lacks {min(missing)}")
+    return {index, *shards}
+
+
+def tensors(path: Path) -> set[str]:
+    """The names of the tensors in a safetensors file, by its header; raises _Fault when its data is not all there.
+
+    Format: https://github.com/huggingface/safetensors#format
+    """
+    with reading(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(HEADER_LIMIT, size - 8):
+            raise _Fault(f"{path.name} is torn: its header is not whole")
+        header = parse(path, file.read(length))
+    header.pop("__metadata__", None)
+    try:
+        ends = [int(tensor["data_offsets"][1]) for tensor in header.values()]
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
+        raise _Fault(f"{path.name} has a header that places no data") from None
+    if not ends:
+        raise _Fault(f"{path.name} holds no tensors")
+    if 8 + length + max(ends) != size:
+        raise _Fault(f"{path.name} is torn: {size} bytes of {8 + length + max(ends)}")
+    return set(header)
+
+
+def check_archive(path: Path) -> None:
+    """Raises _Fault unless `path` is a PyTorch file with its end: the directory of a zip archive is written last."""
+    with reading(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                whole = bool(archive.infolist())
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            whole = False
+    if not whole:
+        raise _Fault(f"{path.name} is torn: it has no directory at its end")
+
+
+def file_digest(path: Path) -> FileDigest:
+    with reading(path) as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileDigest(file.tell(), found)
+
+
+def read_object(path: Path) -> dict[str, Json]:
+    """The JSON object in `path`; raises _Fault when it isn't one."""
+    with reading(path) as file:
+        return parse(path, file.read(HEADER_LIMIT))
+
+
+def parse(path: Path, text: bytes) -> dict[str, Json]:
+    try:
+        value: Json = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise _Fault(f"{path.name} holds no JSON object")
+    return value
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[BufferedReader]:
+    """The regular file `path`; raises _Fault when there is none or it can't be read."""
+    try:
+        with open(open_regular(path), "rb") as file:  # noqa: PTH123  (a descriptor has no path)
+            yield file
+    except FileNotFoundError:
+        raise _Fault(f"{path.name} is missing") from None
+    except (OSError, ExternalError) as error:
+        raise _Fault(str(error)) from error

@@ -1,0 +1,116 @@
+"""The command line: one file a noun; parse, call the room that owns it, render, exit code.
+
+A command's module is imported when the command runs, so that `ftops --version` and `plan` start quickly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn
+
+import click
+
+from ftops import __version__
+from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
+
+
+class _Entry(NamedTuple):
+    module: str
+    help: str
+
+
+_COMMANDS: Final = {
+    "validate": _Entry("validate", "Check every spec; say all that is wrong, with its place."),
+    "plan": _Entry("plan", "Show what apply would do, why, and change nothing."),
+    "apply": _Entry("apply", "Make it so: prepare, train, register, commit the results."),
+    "status": _Entry("status", "Show every resource and how far it is."),
+    "logs": _Entry("logs", "Print what a training writes."),
+    "schema": _Entry("schema", "Print the JSON Schema of a kind."),
+    "run": _Entry("run", "Look into a training run."),
+    "commit": _Entry("commit", "Commit results that `apply --no-commit --results DIR` left."),
+    "engine": _Entry("engine", "Install the training engine."),
+    "doctor": _Entry("doctor", "Say what is missing on this machine, and how to get it."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = _COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = getattr(import_module(f"ftops.cli.{entry.module}"), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example:  ftops plan && ftops apply",
+)
+@click.option(
+    "-C",
+    "--project",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default=Path(),
+    show_default=False,
+    help="Where to look for ftops.yaml: this folder, then those above it.  [default: here]",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def ftops(ctx: click.Context, project: Path) -> None:
+    """GitOps for fine-tuning: specs in git say which data sets, trainings and models should exist."""
+    ctx.obj = project
+
+
+def wants_color(stream: object = None) -> bool:
+    """Whether to colour what goes to `stream` (stdout when absent): a terminal, and no NO_COLOR."""
+    stream = sys.stdout if stream is None else stream
+    return bool(getattr(stream, "isatty", lambda: False)()) and not os.environ.get("NO_COLOR")
+
+
+def _fail(error: FtopsError) -> NoReturn:
+    from ftops.render import diagnostics_text  # noqa: PLC0415  (not needed by a command that succeeds)
+
+    click.echo(diagnostics_text(error.diagnostics, color=wants_color(sys.stderr)), err=True)
+    sys.exit(error.exit_code)
+
+
+def main() -> None:
+    """Run the command line; never returns without an exit code that says what happened."""
+    try:
+        code = ftops.main(standalone_mode=False)
+    except FtopsError as error:
+        _fail(error)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(UsageError.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; a training that was started goes on (`ftops status`)", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe went away; closing stderr keeps Python from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(
+            ExternalError(
+                Diagnostic(
+                    f"{error.filename or 'the system'}: {error.strerror or error}",
+                    hint="free space or fix the permissions, then run the same command again: nothing is lost",
+                )
+            )
+        )
+    sys.exit(code if isinstance(code, int) else 0)

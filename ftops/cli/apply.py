@@ -1,0 +1,128 @@
+"""`ftops apply`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from ftops.cli import wants_color
+from ftops.cli.plan import choosing, sealed_plan
+from ftops.errors import Diagnostic, PlanError, RunFailed, UsageError
+from ftops.render import plan_text, saved_seal
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from ftops.apply import ChangeEnded
+    from ftops.values import Plan
+
+
+@click.command(epilog="Examples:  ftops apply    ftops apply --yes --target Dataset/example    ftops apply plan.json")
+@click.argument("saved", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--yes", is_flag=True, help="Don't ask; needed where no terminal is there to answer.")
+@click.option("--no-commit", is_flag=True, help="Commit nothing; needs --results.")
+@click.option(
+    "--results", type=click.Path(file_okay=False, path_type=Path), help="Write the records below this folder instead."
+)
+@choosing
+@click.pass_obj
+def apply(
+    start: Path,
+    saved: Path | None,
+    results: Path | None,
+    targets: tuple[str, ...],
+    excludes: tuple[str, ...],
+    *,
+    yes: bool,
+    no_commit: bool,
+) -> None:
+    """Make it so: prepare data, train, register, and commit what came out.
+
+    SAVED is a plan that `ftops plan --out` made; it is refused when anything it was made from has moved.
+    """
+    _refuse_pull_requests()
+    if no_commit != (results is not None):
+        raise UsageError(Diagnostic("--no-commit and --results DIR go together"))
+    if saved is not None and (targets or excludes):
+        raise UsageError(Diagnostic("a saved plan says what to do: --target and --exclude don't go with it"))
+    from ftops.observe import open_workspace  # noqa: PLC0415  (after what is wrong was said quickly)
+
+    workspace = open_workspace(start)
+    if saved is not None:
+        text = saved.read_text(encoding="utf-8")
+        made, observed = _check_saved(workspace, saved, text)
+    else:
+        made, observed = sealed_plan(workspace, targets, excludes)
+    click.echo(plan_text(made, color=wants_color()))
+    if not made.has_changes:
+        return
+    if saved is None and not yes:
+        _ask()
+    signal.signal(signal.SIGTERM, _interrupt)
+    from ftops.apply import apply as make_so  # noqa: PLC0415
+    from ftops.cli.progress import Bars, Lines  # noqa: PLC0415
+
+    watch = Bars() if sys.stdout.isatty() else Lines()
+    try:
+        ended = make_so(made, workspace, observed, results, watch)
+    finally:
+        watch.close()
+    _conclude(made, ended)
+
+
+def _check_saved(workspace, saved: Path, text: str):  # type: ignore[no-untyped-def]
+    from ftops.plan import moved  # noqa: PLC0415
+
+    seal, targets = saved_seal(text)
+    made, observed = sealed_plan(workspace, targets, ())
+    if made.seal is None or (changes := moved(seal, made.seal)):
+        raise PlanError(
+            Diagnostic(
+                f"{saved} is stale: what it was made from has moved",
+                detail="\n".join(changes),
+                hint=f"look at the new plan: ftops plan --out {saved}",
+            )
+        )
+    return made, observed
+
+
+def _refuse_pull_requests() -> None:
+    """Training code of a pull request must not run on a runner with secrets and GPUs."""
+    event = os.environ.get("GITHUB_EVENT_NAME", "")
+    if event.startswith("pull_request"):
+        raise UsageError(
+            Diagnostic(
+                f"ftops apply does not run for the event {event}",
+                hint="pull requests are planned (`ftops plan`); apply runs on the branch after the merge",
+            )
+        )
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            Diagnostic("nobody is there to say yes", hint="pass --yes, or a saved plan (`ftops plan --out plan.json`)")
+        )
+    if click.prompt("\nApply this? Only 'yes' is taken", default="no", show_default=False) != "yes":
+        raise click.Abort
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  (what signal calls)
+    raise KeyboardInterrupt
+
+
+def _conclude(made: Plan, ended: tuple[ChangeEnded, ...]) -> None:
+    """The last line, and the exit code: 6 when a training failed, else that of the first failure."""
+    done = sum(each.ok for each in ended)
+    skipped = sum(each.because is not None for each in ended)
+    failed = len(ended) - done - skipped
+    unchanged = sum(change.is_noop for change in made.changes)
+    click.echo(f"\nApplied: {done} done, {failed} failed, {skipped} skipped, {unchanged} unchanged.")
+    codes = [each.exit_code for each in ended if each.exit_code]
+    if codes:
+        sys.exit(RunFailed.exit_code if RunFailed.exit_code in codes else codes[0])

@@ -1,0 +1,77 @@
+"""`ftops plan`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftops.cli import wants_color
+from ftops.render import plan_json, plan_markdown, plan_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ftops.observe import Workspace
+    from ftops.values import Observed, Plan
+
+
+def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of plan and apply that choose resources."""
+    target = click.option(
+        "--target", "targets", multiple=True, metavar="ADDRESS", help="Only this resource and what it needs; repeatable."
+    )
+    exclude = click.option(
+        "--exclude", "excludes", multiple=True, metavar="ADDRESS", help="All but this resource and what needs it; repeatable."
+    )
+    return target(exclude(command))
+
+
+def sealed_plan(
+    workspace: Workspace, targets: tuple[str, ...], excludes: tuple[str, ...]
+) -> tuple[Plan, Observed]:
+    """The plan for a project as it is now, sealed; nothing is written anywhere."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from ftops.configs import render_plan  # noqa: PLC0415
+    from ftops.observe import observe  # noqa: PLC0415
+    from ftops.plan import make_plan, make_seal  # noqa: PLC0415
+
+    observed = observe(workspace)
+    plan = make_plan(workspace.specs, observed, targets=targets, excludes=excludes)
+    configs = {str(address): config.digest for address, config in render_plan(plan, workspace).items()}
+    return replace(plan, seal=make_seal(plan, workspace.specs, observed, configs)), observed
+
+
+@click.command(epilog="Example:  ftops plan --target TrainingRun/tiny-base --out plan.json")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True,
+    help="How the plan is printed.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan for `ftops apply FILE`.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to do.")
+@choosing
+@click.pass_obj
+def plan(
+    start: Path, form: str, out: Path | None, targets: tuple[str, ...], excludes: tuple[str, ...], *, detailed_exitcode: bool
+) -> None:
+    """Show what apply would do, and why. Nothing is changed, fetched or run."""
+    from ftops.observe import open_workspace  # noqa: PLC0415  (reading specs costs more than the help does)
+    from ftops.store import write_atomic  # noqa: PLC0415
+
+    made, _ = sealed_plan(open_workspace(start), targets, excludes)
+    if out is not None:
+        write_atomic(out, plan_json(made).encode())
+    match form:
+        case "json":
+            click.echo(plan_json(made))
+        case "markdown":
+            click.echo(plan_markdown(made))
+        case _:
+            click.echo(plan_text(made, color=wants_color()))
+            if out is not None:
+                click.echo(f"\nSaved. To do just this: ftops apply {out}")
+    if detailed_exitcode and made.has_changes:
+        sys.exit(2)

@@ -1,0 +1,126 @@
+"""What apply tells, shown: bars that move on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from ftops.apply import (
+    ChangeEnded,
+    DataProgress,
+    News,
+    Notice,
+    StepBegan,
+    StepEnded,
+    TrainingProgress,
+)
+from ftops.cli import wants_color
+from ftops.render import clock, diagnostics_text, step_text, training_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress, TaskID
+
+    from ftops.values import Address
+
+QUIET_SECONDS = 10.0
+"""Between two plain lines about the same training."""
+
+
+class Watch(Protocol):
+    """Takes the news of an apply."""
+
+    def __call__(self, news: News) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines:
+    """One line for each step, and one for a training every ten seconds."""
+
+    def __init__(self) -> None:
+        self._said: dict[Address, float] = {}
+
+    def __call__(self, news: News) -> None:
+        match news:
+            case StepBegan(address, step):
+                click.echo(f"{address}: {step_text(step)}")
+            case StepEnded(address, step, seconds, detail):
+                click.echo(f"{address}: done in {clock(seconds)}" + (f": {detail}" if detail else ""))
+            case TrainingProgress(address, progress):
+                last = progress.step == progress.max_steps
+                if last or time.monotonic() - self._said.get(address, -QUIET_SECONDS) >= QUIET_SECONDS:
+                    self._said[address] = time.monotonic()
+                    click.echo(f"{address}: {training_text(progress)}")
+            case ChangeEnded():
+                _ended(news, click.echo)
+            case Notice(text):
+                click.echo(text, err=True)
+            case DataProgress():
+                pass
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class Bars:
+    """The same, with a moving bar for what is going on."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # noqa: PLC0415  (only a terminal needs it)
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn  # noqa: PLC0415
+
+        self._console = Console(no_color=not wants_color())
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=self._console,
+        )
+        self._progress.start()
+        self._task: TaskID | None = None
+
+    def __call__(self, news: News) -> None:
+        match news:
+            case StepBegan(address, step):
+                self._task = self._progress.add_task(str(address), total=None, text=step_text(step))
+            case DataProgress(_, stage, done, total):
+                self._update(done, total, stage)
+            case TrainingProgress(_, progress):
+                self._update(progress.step, progress.max_steps, training_text(progress))
+            case StepEnded(address, step, seconds, detail):
+                self._finish()
+                after = f": {detail}" if detail else ""
+                self._say(f"{address}: {step_text(step)}, {clock(seconds)}{after}")
+            case ChangeEnded():
+                self._finish()
+                _ended(news, self._say)
+            case Notice(text):
+                self._say(text)
+
+    def _update(self, done: int, total: int, text: str) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, total=total or None, text=text)
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        self._progress.stop()
+
+
+def _ended(news: ChangeEnded, say: Callable[[str], None]) -> None:
+    if news.because is not None:
+        say(f"{news.address}: skipped, because {news.because} failed")
+    elif news.diagnostics:
+        say(diagnostics_text(news.diagnostics, color=wants_color()))

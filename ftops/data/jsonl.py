@@ -1,0 +1,42 @@
+"""Rows out: one JSON object a line, always the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from ftops.values import Json
+
+
+class JsonlWriter:
+    """Writes a new file, object by object, with the keys in the order they come in; counts and hashes what it wrote."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "xb")  # noqa: PTH123, SIM115  (closed by __exit__)
+        self._sha256 = hashlib.sha256()
+        self.rows = 0
+        self.bytes = 0
+
+    def __enter__(self) -> JsonlWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def write(self, objects: Iterable[Json]) -> None:
+        """Add one line for each of `objects`; raises OSError when the disk does."""
+        import orjson  # noqa: PLC0415  (most commands write no rows)
+
+        lines = [orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in objects]
+        text = b"".join(lines)
+        self._file.write(text)
+        self._sha256.update(text)
+        self.rows += len(lines)
+        self.bytes += len(text)
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of all that was written, 64 hex digits."""
+        return self._sha256.hexdigest()

@@ -1,0 +1,61 @@
+"""What this machine lacks for a project, each thing with how to get it (`ftops doctor`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ftops import dvc, engine, tracking
+from ftops.errors import Diagnostic, FtopsError, Severity
+from ftops.observe import Workspace, open_workspace
+
+
+def findings(start: Path) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
+    """What is missing or broken for the project that `start` lies in, and what is fine, in words."""
+    missing: list[Diagnostic] = []
+    fine: list[str] = []
+    engines = {engine.AXOLOTL}
+    try:
+        workspace = open_workspace(start)
+    except FtopsError as error:
+        missing += error.diagnostics
+    else:
+        fine.append(f"{len(workspace.specs.resources)} specs in {workspace.root}")
+        engines = {runner.engine for runner in workspace.specs.project.spec.runners.values()}
+        for each in _of_project(workspace):
+            (fine.append(each) if isinstance(each, str) else missing.append(each))
+    for name in sorted(engines):
+        for fact in engine.doctor(name):
+            if fact.ok:
+                fine.append(f"{fact.name}: {fact.detail}")
+            else:
+                missing.append(Diagnostic(f"{fact.name}: {fact.detail}", hint=fact.how))
+    return tuple(missing), tuple(fine)
+
+
+def _of_project(workspace: Workspace) -> list[Diagnostic | str]:
+    found: list[Diagnostic | str] = []
+    if workspace.repository is None:
+        found.append(Diagnostic("git: no repository: results can't be committed", hint="git init"))
+    elif workspace.branch is None:
+        found.append(Diagnostic("git: HEAD is detached: results can't be committed", hint="git switch BRANCH"))
+    else:
+        found.append(f"git: results go to {workspace.branch}")
+    paths = {path for each in workspace.specs.resources.values() for path in each.source_paths()}
+    absent = sorted(path for path in paths if not (workspace.root / path).exists())
+    tracked = dvc.pointers(workspace.root)
+    for path in absent:
+        if tracked.identify(path) is None:
+            found.append(Diagnostic(f"data: {path} is not there, and no .dvc pointer covers it", hint="git pull, dvc add"))
+        else:
+            found.append(f"data: {path} is not here yet; apply fetches it with DVC")
+    if paths and not absent:
+        found.append(f"data: {len(paths)} sources here")
+    left = tracking.pending(workspace.store.root)
+    if left:
+        found.append(Diagnostic(f"tracking: {left}", severity=Severity.WARNING))
+    else:
+        configured = workspace.specs.project.spec.tracking.mlflow
+        where = configured if isinstance(configured, str) else f"${configured.env}"
+        found.append(f"tracking: {tracking.mask(os.environ.get('MLFLOW_TRACKING_URI') or where)} has everything")
+    return found

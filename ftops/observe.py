@@ -1,0 +1,249 @@
+"""What exists now: records in git, the content behind pointers, the runs of this machine's store. Read, never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from ftops import dvc, spec
+from ftops.git import Repository, open_repository
+from ftops.kinds.training_run import TrainingRun
+from ftops.records import FOLDER, DatasetRecord, ModelRecord, Record, RunRecord, is_record, parse
+from ftops.spec import Specs
+from ftops.store import Store, open_regular
+from ftops.trainer.config import shipped_templates, template_for, template_sources
+from ftops.training import last_checkpoint, remaining_seconds
+from ftops.values import (
+    Address,
+    DatasetState,
+    Observed,
+    Run,
+    RunHistory,
+    RunState,
+    Source,
+    TrainedRun,
+    VersionState,
+    digest,
+    run_id,
+)
+
+TEMPLATES: Final = "templates"
+TEMPLATE_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A project on this machine: its folder, its specs, its repository (if any), its store (which may not exist)."""
+
+    root: Path
+    specs: Specs
+    repository: Repository | None
+    store: Store
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that holds the records; None when HEAD is detached and ftops.yaml names none."""
+        named = self.specs.project.spec.git.branch
+        return named or (self.repository.head().branch if self.repository else None)
+
+    @property
+    def tip(self) -> str | None:
+        """The commit that records are read from."""
+        if self.repository is None:
+            return None
+        named = self.specs.project.spec.git.branch
+        return self.repository.tip(named) if named else self.repository.head().commit
+
+
+def open_workspace(start: Path) -> Workspace:
+    """The project that `start` lies in; raises SpecError with all that is wrong in its specs."""
+    root = spec.find_root(start)
+    specs = spec.read_project(root, known_templates=template_texts(root).keys())
+    return Workspace(root, specs, open_repository(root), Store(root / specs.project.spec.store))
+
+
+def observe(workspace: Workspace) -> Observed:
+    """Everything that planning looks at, read once."""
+    texts = record_texts(workspace)
+    records = [parse(path, text) for path, text in texts.items()]
+    repository = workspace.repository
+    head = repository.head() if repository else None
+    return Observed(
+        sources=_sources(workspace),
+        datasets={each.metadata.name: _dataset(each) for each in records if isinstance(each, DatasetRecord)},
+        runs={each.metadata.name: _history(each) for each in records if isinstance(each, RunRecord)},
+        versions=_versions(each for each in records if isinstance(each, ModelRecord)),
+        live={run.id: _live(run, workspace.store) for run in workspace.store.runs()},
+        templates=_own_templates(workspace),
+        prepared=_names(workspace.store.root / "data", "manifest.json"),
+        made=_names(workspace.store.root / "models", "config.json"),
+        trained=_names(workspace.store.root / "runs", "output"),
+        commit=head.commit if head else None,
+        dirty=bool(repository and repository.dirty((*workspace.specs.files, "ftops.yaml", TEMPLATES))),
+        records={path: digest(text.decode("utf-8", "replace")) for path, text in texts.items()},
+    )
+
+
+# -------------------------------------------------------------------------------------------------- records
+
+
+def record_texts(workspace: Workspace) -> dict[str, bytes]:
+    """The text of every record by its path: at the tip of the branch, or in the work tree where git has no commit."""
+    if workspace.repository is not None and (tip := workspace.tip) is not None:
+        blobs = {path: blob for path, blob in workspace.repository.list_tree(tip, FOLDER).items() if is_record(path)}
+        contents = workspace.repository.read_many(blobs.values())
+        return {path: contents[blob] for path, blob in sorted(blobs.items())}
+    paths = sorted(path for path in (workspace.root / FOLDER).rglob("*.yaml") if path.is_file())
+    return {
+        name: path.read_bytes()
+        for path in paths
+        if is_record(name := path.relative_to(workspace.root).as_posix())
+    }
+
+
+def read_records(workspace: Workspace) -> dict[str, Record]:
+    """Every record by its path."""
+    return {path: parse(path, text) for path, text in record_texts(workspace).items()}
+
+
+def _dataset(record: DatasetRecord) -> DatasetState:
+    sources = {
+        path: Source(path, entry.digest, entry.pointer, present=False) for path, entry in record.status.sources.items()
+    }
+    return DatasetState(record.status.digest, record.status.inputs, sources, record.status.statistics)
+
+
+def _history(record: RunRecord) -> RunHistory:
+    runs = {
+        key: TrainedRun(
+            key, entry.inputs, entry.phase, max((int(number) for number in entry.attempts), default=0),
+            next((each.reason or "" for _, each in sorted(entry.attempts.items(), reverse=True)), ""),
+        )
+        for key, entry in record.status.runs.items()
+    }
+    return RunHistory(record.status.current, runs)
+
+
+def _versions(records: Iterable[ModelRecord]) -> dict[str, dict[str, VersionState]]:
+    found: dict[str, dict[str, VersionState]] = {}
+    for each in records:
+        status = each.status
+        state = VersionState(status.run, status.run_digest, status.aliases, status.tags)
+        found.setdefault(each.metadata.name, {})[each.metadata.version] = state
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------- store
+
+
+def _names(folder: Path, marker: str) -> frozenset[str]:
+    return frozenset(path.parent.name for path in folder.glob(f"*/{marker}"))
+
+
+def _live(run: Run, store: Store) -> Run:
+    """The run, with the checkpoint that it could go on from where it ended early."""
+    if run.state not in (RunState.FAILED, RunState.CANCELLED):
+        return run
+    whole = last_checkpoint(store, run.id)
+    return replace(run, checkpoint=None if whole is None else whole[1].step)
+
+
+# -------------------------------------------------------------------------------------------------- sources
+
+
+def _sources(workspace: Workspace) -> dict[str, Source]:
+    """The identity of every file or folder that a spec names."""
+    paths = {path for resource in workspace.specs.resources.values() for path in resource.source_paths()}
+    if not paths:
+        return {}
+    pointers = dvc.pointers(workspace.root)
+    return {path: _identify(workspace, pointers, path) for path in sorted(paths)}
+
+
+def _identify(workspace: Workspace, pointers: dvc.Pointers, path: str) -> Source:
+    tracked = pointers.identify(path)
+    if tracked is not None:
+        return tracked
+    place = workspace.root / path
+    if place.is_dir():
+        names = sorted(each.relative_to(place).as_posix() for each in place.rglob("*") if each.is_file())
+        contents = {name: workspace.store.file_digest(place / name) for name in names}
+        return Source(path, f"sha256:{digest(contents)}")
+    try:
+        return Source(path, workspace.store.file_digest(place))
+    except FileNotFoundError:
+        return Source(path, None, present=False)
+
+
+# ------------------------------------------------------------------------------------------------ templates
+
+
+def template_texts(root: Path) -> dict[str, str]:
+    """Every template by path: the shipped ones, and over them those in the project's own templates/ folder."""
+    return {**shipped_templates(), **_read_templates(root / TEMPLATES)}
+
+
+def _read_templates(folder: Path) -> dict[str, str]:
+    texts = {}
+    for path in sorted(folder.rglob("*.j2")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        with open(open_regular(path), "rb") as file:
+            texts[path.relative_to(folder).as_posix()] = file.read(TEMPLATE_BYTES).decode("utf-8", "replace")
+    return texts
+
+
+def _own_templates(workspace: Workspace) -> Mapping[str, str]:
+    """For each method or template that a run uses: the text of all the user's own templates that go into it."""
+    shipped, texts = shipped_templates(), template_texts(workspace.root)
+    own = {path for path, text in texts.items() if shipped.get(path) != text}
+    if not own:
+        return {}
+    runs = [each for each in workspace.specs.resources.values() if isinstance(each, TrainingRun)]
+    used = {run.spec.template or template_for(run.spec.method) for run in runs}
+    found = {}
+    for template in sorted(used):
+        sources = [path for path in template_sources(template, texts) if path in own]
+        if sources:
+            found[template] = "\n".join(f"{path}\n{texts[path]}" for path in sources)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- standing
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a resource stands: recorded, going on, or not there yet. `eta` in seconds."""
+
+    address: Address
+    phase: str
+    run: str | None = None
+    step: int | None = None
+    max_steps: int | None = None
+    eta: float | None = None
+
+
+def standings(workspace: Workspace, observed: Observed) -> tuple[Standing, ...]:
+    """Every resource of the specs and where it stands; a training that goes on here counts before what is recorded."""
+    live: dict[str, Run] = {}
+    for run in observed.live.values():
+        if run.name not in live or run.state is RunState.RUNNING:
+            live[run.name] = run
+    return tuple(_standing(address, workspace.store, observed, live) for address in workspace.specs.resources)
+
+
+def _standing(address: Address, store: Store, observed: Observed, live: Mapping[str, Run]) -> Standing:
+    if address.kind == "Dataset":
+        return Standing(address, "prepared" if address.name in observed.datasets else "pending")
+    if address.kind == "Model":
+        return Standing(address, "registered" if observed.versions.get(address.name) else "pending")
+    run, history = live.get(address.name), observed.runs.get(address.name)
+    if run is not None and (run.state is RunState.RUNNING or history is None):
+        eta = remaining_seconds(store, run) if run.state is RunState.RUNNING else None
+        return Standing(address, run.state.value, run.id, run.step, run.max_steps, eta)
+    if history is None:
+        return Standing(address, RunState.PENDING.value)
+    return Standing(address, history.runs[history.current].phase.value, run_id(address.name, history.current))

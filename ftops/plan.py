@@ -1,0 +1,149 @@
+"""Resources and what exists → a plan: what would change, in which order, and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
+
+from ftops.errors import Diagnostic, PlanError, did_you_mean
+from ftops.kinds import KINDS
+from ftops.kinds.resource import Context
+from ftops.kinds.training_run import TrainingRun
+from ftops.values import Address, Change, Observed, Plan, Seal
+
+if TYPE_CHECKING:
+    from ftops.kinds import Project, Resource
+    from ftops.kinds.project import Runner
+    from ftops.spec import Specs
+
+_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+
+
+def make_plan(
+    specs: Specs, observed: Observed, *, targets: Collection[str] = (), excludes: Collection[str] = ()
+) -> Plan:
+    """The changes that bring what exists to what `specs` say, each after what it needs.
+
+    With `targets`, only those addresses and what they need; without `excludes` and what needs them.
+    Raises PlanError with everything that stands in the way, so also for an address that no spec has.
+    """
+    resources = specs.resources
+    chosen = _chosen(resources, _addresses(targets, resources), _addresses(excludes, resources))
+    planned: dict[Address, Change] = {}
+    faults: list[Diagnostic] = []
+    context = Context(specs.project, resources, observed, planned)
+    for address in ordered(resources):
+        needs = [reference.target for reference in resources[address].references()]
+        if all(need in planned for need in needs):
+            try:
+                planned[address] = resources[address].plan(context)
+            except PlanError as error:
+                if address in chosen:
+                    faults += error.diagnostics
+    if faults:
+        raise PlanError(*faults)
+    return Plan(tuple(change for address, change in planned.items() if address in chosen))
+
+
+def ordered(resources: Mapping[Address, Resource]) -> Iterator[Address]:
+    """Every address after those that it refers to; else by kind and name, so that the order never surprises."""
+    sorter = TopologicalSorter(
+        {address: [each.target for each in resource.references()] for address, resource in resources.items()}
+    )
+    sorter.prepare()
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=lambda address: (_RANK[address.kind], address.name))
+        yield from ready
+        sorter.done(*ready)
+
+
+def _addresses(texts: Collection[str], resources: Mapping[Address, Resource]) -> frozenset[Address]:
+    unknown = [text for text in texts if Address.parse(text) not in resources]
+    if unknown:
+        known = [str(address) for address in resources]
+        raise PlanError(
+            *(
+                Diagnostic(f"no spec has the address {text!r}", hint=did_you_mean(text, known), address=text)
+                for text in unknown
+            )
+        )
+    return frozenset(address for text in texts if (address := Address.parse(text)) is not None)
+
+
+def _chosen(
+    resources: Mapping[Address, Resource], targets: frozenset[Address], excludes: frozenset[Address]
+) -> frozenset[Address]:
+    needs = {
+        address: frozenset(each.target for each in resource.references()) for address, resource in resources.items()
+    }
+    users: dict[Address, set[Address]] = {address: set() for address in resources}
+    for address, targets_of in needs.items():
+        for target in targets_of:
+            users[target].add(address)
+    wanted = _closure(targets, needs) if targets else frozenset(resources)
+    dropped = _closure(excludes, users)
+    if wanted <= dropped and resources:
+        raise PlanError(Diagnostic("nothing is left to plan: everything is excluded"))
+    return wanted - dropped
+
+
+def _closure(start: frozenset[Address], edges: Mapping[Address, Collection[Address]]) -> frozenset[Address]:
+    seen: set[Address] = set()
+    waiting = list(start)
+    while waiting:
+        address = waiting.pop()
+        if address not in seen:
+            seen.add(address)
+            waiting.extend(edges[address])
+    return frozenset(seen)
+
+
+def make_seal(plan: Plan, specs: Specs, observed: Observed, configs: Mapping[str, str]) -> Seal:
+    """What `plan` was made from. `configs` holds the digest of the rendered config of every run that would train."""
+    resources = [specs.resources[change.address] for change in plan.changes]
+    paths = sorted({path for resource in resources for path in resource.source_paths()})
+    sources = {path: observed.sources[path] for path in paths if path in observed.sources}
+    return Seal(
+        commit=observed.commit,
+        specs={str(each.address): specs.spec_digests[str(each.address)] for each in resources},
+        data={path: source.pointer or source.digest or "absent" for path, source in sources.items()},
+        configs=dict(configs),
+        engine=", ".join(sorted({runner_of(each, specs.project).engine for each in _runs(resources)})),
+        records=observed.records,
+    )
+
+
+def _runs(resources: Collection[Resource]) -> Iterator[TrainingRun]:
+    return (each for each in resources if isinstance(each, TrainingRun))
+
+
+def runner_of(run: TrainingRun, project: Project) -> Runner:
+    """The runner that `run` trains on."""
+    return project.spec.runners[run.spec.runner or project.spec.default_runner]
+
+
+def moved(saved: Seal, now: Seal) -> tuple[str, ...]:
+    """What a saved plan was made from and is not so any more, in words; empty where the plan still holds."""
+    found: list[str] = []
+    if saved.commit != now.commit:
+        found.append(f"commit: {_short(saved.commit)} → {_short(now.commit)}")
+    if saved.engine != now.engine:
+        found.append(f"engine: {saved.engine} → {now.engine}")
+    pairs = (
+        ("spec of", saved.specs, now.specs),
+        ("data", saved.data, now.data),
+        ("rendered config of", saved.configs, now.configs),
+        ("record", saved.records, now.records),
+    )
+    for label, before, after in pairs:
+        found += (
+            f"{label} {name}: {_short(before.get(name))} → {_short(after.get(name))}"
+            for name in sorted(before.keys() | after.keys())
+            if before.get(name) != after.get(name)
+        )
+    return tuple(found)
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else digest[:16]

@@ -1,0 +1,28 @@
+"""Values → what people and programs read: text, Markdown, annotations, JSON. No text ends with a line end."""
+
+from __future__ import annotations
+
+from ftops.render.markdown import diagnostics_github, plan_markdown
+from ftops.render.progress import clock, status_json, status_text, training_text
+from ftops.render.saved import as_json, diagnostics_json, plan_from_json, plan_json, saved_seal
+from ftops.render.text import diagnostics_text, plan_text
+from ftops.render.words import clean, mask, step_text
+
+__all__ = [
+    "as_json",
+    "clean",
+    "clock",
+    "diagnostics_github",
+    "diagnostics_json",
+    "diagnostics_text",
+    "mask",
+    "plan_from_json",
+    "plan_json",
+    "plan_markdown",
+    "plan_text",
+    "saved_seal",
+    "status_json",
+    "status_text",
+    "step_text",
+    "training_text",
+]

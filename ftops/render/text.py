@@ -1,0 +1,81 @@
+"""Diagnostics and plans as text for terminals and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ftops.errors import Diagnostic, Severity
+from ftops.render.words import SYMBOLS, clean, shown, step_text, summary
+from ftops.values import Action, Change, Plan, Reason
+
+_RESET: Final = "\x1b[0m"
+_BOLD: Final = "\x1b[1m"
+_SEVERITIES: Final = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m", Severity.NOTE: "\x1b[1;36m"}
+_ACTIONS: Final = {
+    Action.NOOP: "",
+    Action.CREATE: "\x1b[32m",
+    Action.UPDATE: "\x1b[33m",
+    Action.REPLACE: "\x1b[35m",
+    Action.DELETE: "\x1b[31m",
+}
+
+
+def diagnostics_text(diagnostics: Iterable[Diagnostic], *, color: bool = False) -> str:
+    """Each diagnostic as `file:line:column: error: summary`, below it the address, why, and what to do."""
+    return "\n".join(line for each in diagnostics for line in _diagnostic(each, color))
+
+
+def plan_text(plan: Plan, *, color: bool = False, unchanged: bool = False) -> str:
+    """A plan change by change; what stays as it is only as a number, unless `unchanged`."""
+    changes = [each for each in plan.changes if unchanged or not each.is_noop or _stays_behind(each, plan)]
+    lines = [f"{_paint('warning:', _SEVERITIES[Severity.WARNING], color)} {clean(each)}" for each in plan.warnings]
+    if lines:
+        lines.append("")
+    for change in changes:
+        lines += [*_change(change, color), ""]
+    if not plan.has_changes:
+        lines += ["No changes: everything is as specified.", ""]
+    lines.append(_paint(f"Plan: {summary(plan)}.", _BOLD, color))
+    return "\n".join(lines)
+
+
+def _stays_behind(change: Change, plan: Plan) -> bool:
+    """Whether a resource stays as it is although one that it needs changes: nobody expects that unsaid."""
+    moved = {each.address for each in plan.changes if not each.is_noop}
+    return any(need in moved for need in change.needs)
+
+
+def _diagnostic(diagnostic: Diagnostic, color: bool) -> Iterator[str]:
+    place = f"{_paint(clean(str(diagnostic.where)), _BOLD, color)}: " if diagnostic.where is not None else ""
+    severity = _paint(f"{diagnostic.severity.value}:", _SEVERITIES[diagnostic.severity], color)
+    yield f"{place}{severity} {clean(diagnostic.summary)}"
+    if diagnostic.address is not None:
+        yield f"  in {clean(diagnostic.address)}"
+    for title, text in (("", diagnostic.detail), ("hint: ", diagnostic.hint)):
+        for position, line in enumerate(clean(text, lines=True).splitlines()):
+            yield f"  {title if position == 0 else ' ' * len(title)}{line}".rstrip()
+
+
+def _change(change: Change, color: bool) -> Iterator[str]:
+    symbol = _paint(f"{SYMBOLS[change.action]:>3}", _ACTIONS[change.action], color)
+    what = "unchanged" if change.is_noop else f"{change.action.value} ({change.change_class.value})"
+    yield f"{symbol} {_paint(clean(str(change.address)), _BOLD, color)}: {what}"
+    if not change.is_noop:
+        yield from (f"      {_reason(each)}" for each in change.reasons)
+        yield from (f"      {number}. {step_text(each)}" for number, each in enumerate(change.steps, 1))
+    if change.note:
+        yield f"      {clean(change.note)}"
+
+
+def _reason(reason: Reason) -> str:
+    field = clean(reason.field)
+    if reason.before is None:
+        return f"+ {field}: {shown(reason.after)}"
+    if reason.after is None:
+        return f"- {field}: {shown(reason.before)}"
+    return f"~ {field}: {shown(reason.before)} → {shown(reason.after)}"
+
+
+def _paint(text: str, code: str, color: bool) -> str:
+    return f"{code}{text}{_RESET}" if color and code else text

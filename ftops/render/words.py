@@ -1,0 +1,119 @@
+"""How values read: what is shown of a text, a digest, a step; nothing that is shown can act on a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from ftops.values import (
+    Action,
+    CommitRecords,
+    FetchData,
+    Json,
+    LabelVersion,
+    MakeBaseModel,
+    Plan,
+    PrepareData,
+    RegisterVersion,
+    Step,
+    Train,
+)
+
+LONGEST: Final = 100
+"""A longer value is cut in text that people read."""
+
+SYMBOLS: Final = {
+    Action.NOOP: "=",
+    Action.CREATE: "+",
+    Action.UPDATE: "~",
+    Action.REPLACE: "-/+",
+    Action.DELETE: "-",
+}
+WORDS: Final = {
+    Action.NOOP: "unchanged",
+    Action.CREATE: "to create",
+    Action.UPDATE: "to update",
+    Action.REPLACE: "to replace",
+    Action.DELETE: "to delete",
+}
+COUNTED: Final = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE, Action.NOOP)
+
+# Control characters start escape sequences; the marks of direction make a line read other than it is; half a surrogate
+# pair cannot be written at all.
+_ACTIVE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_USER_INFO: Final = re.compile(r"(?<=://)[^\s/?#'\"]*@")
+_DIGEST: Final = re.compile(r"\b((?:sha256:|md5:)?[0-9a-f]{12})[0-9a-f]{20,}\b")
+
+
+def clean(text: str, *, lines: bool = False) -> str:
+    """`text` with what could act on a terminal written as an escape, and user and password of a URI masked; line ends
+    stay where `lines`."""
+    masked = mask(text)
+    return _ACTIVE.sub(lambda match: match[0] if lines and match[0] == "\n" else escape(match[0]), masked)
+
+
+def escape(character: str) -> str:
+    r"""A character as JSON writes it: `\n`, `\u001b`."""
+    return json.dumps(character)[1:-1] if character < " " else f"\\u{ord(character):04x}"
+
+
+def mask(text: str) -> str:
+    """`text` without the user and password of its URIs."""
+    return _USER_INFO.sub("***@", text)
+
+
+def masked(value: Json) -> Json:
+    """`mask` for every text of a tree."""
+    match value:
+        case str():
+            return mask(value)
+        case dict():
+            return {mask(key): masked(each) for key, each in value.items()}
+        case list() | tuple():
+            return [masked(each) for each in value]
+        case _:
+            return value
+
+
+def shown(value: Json) -> str:
+    """A value as a reason shows it: short, in one line, digests by their first twelve digits."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = _DIGEST.sub(r"\1…", clean(text))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def step_text(step: Step) -> str:  # noqa: PLR0911  # one a member of the union
+    """A step in words."""
+    match step:
+        case FetchData(paths=paths):
+            return clean(f"fetch {', '.join(paths)} from the DVC remote")
+        case PrepareData(dataset=dataset):
+            return clean(f"prepare {dataset}: read, check, split, write")
+        case MakeBaseModel(run=run):
+            return clean(f"make the base model of {run} and its tokenizer")
+        case Train(run_id=run_id, resume_run=None):
+            return clean(f"train {run_id}")
+        case Train(run_id=run_id, resume_run=resume_run):
+            return clean(f"train {run_id}, from the last checkpoint of {resume_run}")
+        case RegisterVersion(model=model, version=version, run_id=run_id):
+            return clean(f"register {model} {version} from {run_id}")
+        case LabelVersion(model=model, version=version, aliases=aliases, tags=tags):
+            return clean(f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}")
+        case CommitRecords(address=address):
+            return clean(f"commit the record of {address}")
+
+
+def counts(plan: Plan) -> dict[str, int]:
+    """How many changes there are of each action."""
+    return {action.value: sum(each.action is action for each in plan.changes) for action in COUNTED}
+
+
+def summary(plan: Plan) -> str:
+    """`1 to create, 0 to update, 0 to replace, 0 to delete, 3 unchanged`."""
+    numbers = counts(plan)
+    return ", ".join(f"{numbers[action.value]} {WORDS[action]}" for action in COUNTED)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,177 @@
+"""What a step left in the store → the record that says so."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ftops import checkpoints, tracking
+from ftops.errors import Diagnostic, ExternalError
+from ftops.executors import follow
+from ftops.observe import Workspace
+from ftops.pipeline import read_manifest
+from ftops.records import (
+    Attempt,
+    DatasetRecord,
+    DatasetStatus,
+    FileEntry,
+    ModelDigests,
+    ModelRecord,
+    ModelRecordMetadata,
+    ModelStatus,
+    Record,
+    RecordMetadata,
+    RunEntry,
+    RunRecord,
+    RunStatus,
+    SourceEntry,
+)
+from ftops.store import Store, last_event, observe_attempt, run_state
+from ftops.training import final_attempt
+from ftops.values import Change, Json, Observed, RegisterVersion, LabelVersion, RunState, run_id
+
+
+def utc(seconds: float | None) -> str | None:
+    """A time as records write it: RFC 3339 in UTC, whole seconds."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def dataset_record(change: Change, workspace: Workspace, observed: Observed) -> DatasetRecord:
+    """The record of the data set that `change` prepared."""
+    folder = workspace.store.data(change.digest or "")
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise ExternalError(
+            Diagnostic(
+                f"{folder}: the prepared data is gone",
+                hint="run `ftops apply` again: it is prepared anew",
+                address=str(change.address),
+            )
+        )
+    sources = {
+        path: SourceEntry(digest=source.digest or source.pointer or "", pointer=source.pointer)
+        for path in workspace.specs.resources[change.address].source_paths()
+        if (source := observed.sources.get(path)) is not None
+    }
+    return DatasetRecord(
+        metadata=RecordMetadata(name=change.address.name),
+        status=DatasetStatus(
+            phase="prepared",
+            digest=manifest.digest,
+            inputs=change.inputs,
+            sources=sources,
+            statistics=manifest.statistics,
+            splits=dict(manifest.splits),
+            findings=manifest.findings,
+            prepared_at=manifest.prepared_at,
+            input_commit=observed.commit,
+        ),
+    )
+
+
+def run_record(name: str, identity: str, store: Store) -> RunRecord:
+    """The record of run `identity`, with every attempt that the store has."""
+    entry = run_entry(run_id(name, identity), store)
+    return RunRecord(
+        metadata=RecordMetadata(name=name),
+        status=RunStatus(phase=entry.phase, current=identity, runs={identity: entry}),
+    )
+
+
+def run_entry(identity: str, store: Store) -> RunEntry:
+    """What the store knows of a run: its attempts, and what the one that succeeded left."""
+    about = store.read_run(identity)
+    if about is None:
+        raise ExternalError(Diagnostic(f"{store.run(identity)}: the run is gone from the store"))
+    attempts = {str(number): _attempt(store, identity, number) for number in store.attempts(identity)}
+    final = final_attempt(store, identity)
+    last = max(attempts, key=int, default=None)
+    entry = RunEntry(
+        id=identity,
+        phase=RunState.SUCCEEDED if final is not None else attempts[last].phase if last else RunState.FAILED,
+        inputs=about["inputs"],
+        engine=about["engine"],
+        config_digest=about["configDigest"],
+        input_commit=about.get("inputCommit"),
+        attempts=attempts,
+    )
+    if final is None:
+        return entry
+    weights = checkpoints.final_weights(store.attempt(identity, final) / "output")
+    if isinstance(weights, checkpoints.Torn):
+        raise ExternalError(Diagnostic(f"{weights.path}: its final weights are damaged: {weights.reason}"))
+    events = follow(store.attempt(identity, final)).events
+    return entry.model_copy(
+        update={
+            "weights": {path: FileEntry(sha256=each.sha256, size=each.size) for path, each in weights.items()},
+            "output": f"runs/{identity}/attempt-{final}/output",
+            "steps": events[-1].get("step"),
+            "max_steps": events[-1].get("maxSteps"),
+            "metrics": _metrics(events),
+        }
+    )
+
+
+def _attempt(store: Store, identity: str, number: int) -> Attempt:
+    folder = store.attempt(identity, number)
+    job, event = observe_attempt(folder), last_event(folder)
+    phase = run_state(job, event)
+    succeeded = number == final_attempt(store, identity)
+    return Attempt(
+        # All steps done, but without whole weights, is no success.
+        phase=RunState.SUCCEEDED if succeeded else RunState.FAILED if phase is RunState.SUCCEEDED else phase,
+        started_at=utc(job.started) if job else None,
+        ended_at=utc(job.ended) if job else None,
+        step=event.get("step"),
+        exit_code=job.exit_code if job else None,
+        signal=job.signal if job else None,
+        reason=(job.reason or None) if job else "it was never started",
+    )
+
+
+def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:
+    """The figures to remember: first and last loss, the last evaluation's, tokens a second."""
+    losses = [float(event["loss"]) for event in events if isinstance(event.get("loss"), int | float)]
+    found = {"firstLoss": losses[0], "loss": losses[-1]} if losses else {}
+    for name in ("evalLoss", "tokensPerSecond"):
+        values = [float(event[name]) for event in events if isinstance(event.get(name), int | float)]
+        if values:
+            found[name] = values[-1]
+    return found
+
+
+def model_record(step: RegisterVersion, run: RunRecord, commit: str | None) -> ModelRecord:
+    """The record of a new version, made from the record of its run."""
+    found = [(key, entry) for key, entry in run.status.runs.items() if entry.id == step.run_id]
+    if not found or found[0][1].phase is not RunState.SUCCEEDED or found[0][1].output is None:
+        raise ExternalError(
+            Diagnostic(
+                f"{step.run_id} has not succeeded: there is nothing to register as {step.version}",
+                hint="run `ftops apply`: it trains what is missing first",
+            )
+        )
+    key, entry = found[0]
+    return ModelRecord(
+        metadata=ModelRecordMetadata(name=step.model, version=step.version),
+        status=ModelStatus(
+            phase="registered",
+            run=run.metadata.name,
+            run_digest=key,
+            run_id=entry.id,
+            method=entry.inputs["method"],
+            base_model=entry.inputs["baseModel"],
+            size=sum(each.size for each in entry.weights.values()),
+            digests=ModelDigests(data=entry.inputs["dataset"], config=entry.config_digest, weights=entry.weights),
+            output=entry.output or "",
+            mlflow=tracking.model_uri(step.model, step.version),
+            registered_at=utc(datetime.now(UTC).timestamp()) or "",
+            input_commit=commit,
+        ),
+    )
+
+
+def labelled(record: ModelRecord, step: LabelVersion) -> ModelRecord:
+    """`record` with the aliases and tags that `step` names, and no others."""
+    labels = {"aliases": step.aliases, "tags": step.tags}
+    return record.model_copy(update={"status": record.status.model_copy(update=labels)})

@@ -1,0 +1,109 @@
+"""What holds between resources: references lead somewhere, form no circle, and name runners and templates that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ftops.errors import Diagnostic, Where, did_you_mean, nearest
+from ftops.kinds import KINDS, Project, Resource
+from ftops.kinds.resource import Reference
+from ftops.kinds.training_run import TrainingRun
+from ftops.spec.documents import Path
+from ftops.values import Address
+
+MOST_HINTS: Final = 100
+"""The nearest name is looked for so many times: it costs a comparison with every name."""
+
+
+@dataclass(slots=True)
+class Links:
+    """Checks `resources`. `declared` has also the addresses of documents that are not valid: naming one is no further error."""
+
+    resources: Mapping[Address, Resource]
+    declared: Collection[Address]
+    project: Project | None
+    known_templates: Collection[str] | None
+    where: Callable[[Address, Path], Where]
+    _hints: dict[Address, str] = field(default_factory=dict)
+
+    def check(self) -> Iterator[Diagnostic]:
+        """Everything that is wrong between the resources."""
+        graph = {address: tuple(resource.references()) for address, resource in self.resources.items()}
+        for address, references in graph.items():
+            yield from (self._missing(address, each) for each in references if each.target not in self.declared)
+            resource = self.resources[address]
+            if isinstance(resource, TrainingRun):
+                yield from self._run(address, resource)
+        for cycle, path in cycles(graph):
+            yield Diagnostic(
+                f"resources need each other: {' → '.join(str(each) for each in cycle)}",
+                hint="let one of them begin without another's result",
+                address=str(cycle[0]),
+                where=self.where(cycle[0], path),
+            )
+
+    def _missing(self, address: Address, reference: Reference) -> Diagnostic:
+        target = reference.target
+        if target not in self._hints:
+            self._hints[target] = self._hint(target) if len(self._hints) < MOST_HINTS else ""
+        return Diagnostic(
+            f"{target} does not exist",
+            hint=self._hints[target],
+            address=str(address),
+            where=self.where(address, reference.path),
+        )
+
+    def _hint(self, target: Address) -> str:
+        others = [kind for kind in KINDS if Address(kind, target.name) in self.declared]
+        if others:
+            return f"there is {others[0]}/{target.name}, but a {target.kind} is needed here"
+        names = sorted(each.name for each in self.declared if each.kind == target.kind)
+        if not names:
+            return f"there is no {target.kind} at all: write one"
+        return did_you_mean(target.name, names) or f"write a {target.kind} of this name, or name one that exists"
+
+    def _run(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
+        runners = None if self.project is None else tuple(self.project.spec.runners)
+        templates = self.known_templates
+        if runners is not None and (runner := run.spec.runner) is not None and runner not in runners:
+            yield Diagnostic(
+                f"runner {runner!r} is not in ftops.yaml",
+                hint=did_you_mean(runner, runners),
+                address=str(address),
+                where=self.where(address, ("spec", "runner")),
+            )
+        if (template := run.spec.template) is not None and templates is not None and template not in templates:
+            match = nearest(template, sorted(templates))
+            yield Diagnostic(
+                f"template {template!r} does not exist",
+                hint=f"did you mean {match!r}?" if match else f"write templates/{template}, or leave the field out",
+                address=str(address),
+                where=self.where(address, ("spec", "template")),
+            )
+
+
+def cycles(graph: Mapping[Address, tuple[Reference, ...]]) -> Iterator[tuple[tuple[Address, ...], Path]]:
+    """Each circle of references once: its addresses, the first one again at the end, and the path of the first reference.
+
+    Walks without recursion: a chain of runs may be longer than Python's stack.
+    """
+    done: set[Address] = set()
+    for root in sorted(graph):
+        if root in done:
+            continue
+        way: dict[Address, Iterator[Reference]] = {root: iter(graph[root])}
+        while way:
+            here = next(reversed(way))
+            target = next((each.target for each in way[here]), None)
+            if target is None:
+                done.add(here)
+                del way[here]
+            elif target in way:
+                circle = list(way)[list(way).index(target) :]
+                first = circle.index(min(circle))
+                circle = [*circle[first:], *circle[:first], circle[first]]
+                yield tuple(circle), next(each.path for each in graph[circle[0]] if each.target == circle[1])
+            elif target not in done and target in graph:
+                way[target] = iter(graph[target])

@@ -1,0 +1,189 @@
+"""What a run's config is rendered from, and what a rendered config must hold. How it is rendered: `templates.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ftops.trainer.keys import OWNED, KeyFault, check_config, owner, plugins_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ftops.values import Json
+
+METHODS: Final = ("full", "lora")
+DATA_FORMATS: Final = ("alpaca", "messages")
+OUTPUT: Final = "output"
+"""The folder of checkpoints and weights, in the attempt's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunValues:
+    """What a config is rendered from. Paths are relative to the attempt's folder; `gpus` is what the runner declares.
+
+    `best` is (metric, "min" or "max"): the weights that the run ends with are those of its best checkpoint.
+    """
+
+    method: str
+    hyperparameters: Mapping[str, Json]
+    base_model: str
+    train_path: str
+    prepared_path: str
+    data_format: str = "alpaca"
+    validation_path: str | None = None
+    revision: str | None = None
+    resume_from: str | None = None
+    every: int = 50
+    keep: int = 2
+    best: tuple[str, str] | None = None
+    gpus: int = 0
+
+
+def template_for(method: str) -> str:
+    """The shipped template of a method. Raises KeyError for a method that has none."""
+    return {method: f"axolotl/{method}.yaml.j2" for method in METHODS}[method]
+
+
+@cache
+def shipped_templates() -> Mapping[str, str]:
+    """The text of each template for Axolotl that comes with ftops, by its name; one of the user's own wins over it."""
+    package = Path(__file__).parents[1]
+    # The wheel holds templates/ inside the package, a checkout beside it.
+    root = next(path for path in (package / "templates", package.parent / "templates") if path.is_dir())
+    return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in sorted(root.glob("axolotl/*.j2"))}
+
+
+def template_sources(template: str, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the templates that go into rendering `template`, itself first; all when a name is computed."""
+    found: list[str] = []
+    to_read = [template]
+    while to_read:
+        name = to_read.pop()
+        if name in found or name not in texts:
+            continue
+        found.append(name)
+        for tag in _REFERENCE.findall(texts[name]):
+            if (plain := _PLAIN_NAME.fullmatch(tag)) is None:
+                return (template, *(each for each in texts if each != template))
+            to_read.append(plain["name"])
+    return tuple(found)
+
+
+_REFERENCE: Final = re.compile(r"\{%[-+]?\s*(?:extends|include|import|from)\b(.*?)[-+]?%\}", re.DOTALL)
+_PLAIN_NAME: Final = re.compile(r"""\s*["'](?P<name>[^"']+)["'](\s+(import|as|ignore|with|without)\b[\w\s,]*)?\s*""")
+
+
+# ------------------------------------------------------------------------------------------------- values
+
+
+def owned_values(values: RunValues) -> dict[str, Json]:
+    """The keys that ftops decides, for this run; an owned key that is not among them must not be in its config."""
+    decided: dict[str, Json] = {
+        "base_model": values.base_model,
+        "revision_of_model": values.revision,
+        "adapter": "lora" if values.method == "lora" else None,
+        "datasets": [_dataset(values.train_path, values.data_format)],
+        "test_datasets": [_dataset(values.validation_path, values.data_format)] if values.validation_path else None,
+        "dataset_prepared_path": values.prepared_path,
+        "output_dir": OUTPUT,
+        "resume_from_checkpoint": values.resume_from,
+        "save_steps": values.every,
+        "save_total_limit": values.keep,
+        "plugins": plugins_for(values.hyperparameters),
+    }
+    if values.best is not None:
+        metric, mode = values.best
+        decided |= {
+            "load_best_model_at_end": True,
+            "metric_for_best_model": metric,
+            "greater_is_better": mode == "max",
+        }
+    return {key: value for key, value in decided.items() if value is not None}
+
+
+def _dataset(path: str, data_format: str) -> dict[str, Json]:
+    entry: dict[str, Json] = {"path": path, "ds_type": "json"}
+    if data_format == "messages":
+        mappings = {"role": "role", "content": "content"}
+        return entry | {"type": "chat_template", "field_messages": "messages", "message_property_mappings": mappings}
+    return entry | {"type": "alpaca"}
+
+
+def template_values(values: RunValues) -> dict[str, Json]:
+    """The context of a template, as JSON."""
+    return {
+        "method": values.method,
+        "data_format": values.data_format,
+        "gpus": values.gpus,
+        "hyperparameters": dict(values.hyperparameters),
+        "ftops": owned_values(values),
+    }
+
+
+def render_configs(payload: Json) -> Json:
+    """The configs of many runs; to be called in a sandboxed child, as templates may be anybody's.
+
+    Payload: `{"templates": {name: text}, "requests": [{"id", "template", "values"}]}`, values as `template_values` gives
+    them. Returns `{"results": {id: {"config", "text"} or {"error": {"message", "template", "line"}}}}`.
+    """
+    from ftops.trainer.templates import render_all  # noqa: PLC0415  (only the child needs Jinja)
+
+    return render_all(payload["templates"], payload["requests"])
+
+
+# -------------------------------------------------------------------------------------------------- check
+
+
+def check_rendered(config: Mapping[str, Json], values: RunValues) -> tuple[KeyFault, ...]:
+    """What is wrong with a rendered config: its keys, what ftops owns and the template changed, what the runner can't."""
+    return (*check_config(config), *_ownership_faults(config, values), *_runner_faults(config, values.gpus))
+
+
+def _ownership_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyFault]:
+    decided = owned_values(values)
+    for key, value in config.items():
+        if key not in decided and (instead := owner(key)) is not None:
+            yield KeyFault((key,), f"the template sets {key}, which ftops owns", instead)
+        elif key in decided and value != decided[key]:
+            yield KeyFault((key,), f"the template sets {key}, which ftops owns", f"write {{{{ owned({key!r}) }}}}")
+    for key in decided.keys() - config.keys():
+        yield KeyFault((key,), f"the template leaves out {key}", f"write {{{{ owned({key!r}) }}}}")
+    for key in values.hyperparameters.keys() - config.keys():
+        yield KeyFault((key,), f"the template leaves out the hyperparameter {key}", "write {{ rest() }} at its end")
+    if values.best is not None and not values.validation_path:
+        yield KeyFault(("metric_for_best_model",), "checkpoints.best needs a validation split", OWNED["test_datasets"])
+
+
+_CPU_MUST_BE: Final[Mapping[str, Json]] = {
+    "bf16": False,
+    "fp16": False,
+    "tf32": False,
+    "lora_mlp_kernel": False,
+    "lora_qkv_kernel": False,
+    "lora_o_kernel": False,
+    "lora_embedding_kernel": False,
+    "sample_packing": False,
+    "load_in_8bit": False,
+}
+"""What a machine without a GPU can't do; Axolotl's own defaults would turn some of it on."""
+
+
+def _runner_faults(config: Mapping[str, Json], gpus: int) -> Iterator[KeyFault]:
+    if gpus:
+        return
+    needed = _CPU_MUST_BE if config.get("adapter") else {k: v for k, v in _CPU_MUST_BE.items() if "kernel" not in k}
+    for key, value in needed.items():
+        # Unset is what Axolotl decides by itself: only for 8 bit is that off.
+        if config.get(key, False if key == "load_in_8bit" else None) != value:
+            shown = json.dumps(config[key]) if key in config else "not set"
+            hint = f"say `{key}: {json.dumps(value)}`, or take a runner with GPUs"
+            yield KeyFault((key,), f"{key} is {shown}, which a runner without GPUs can't do", hint)
+    attention = config.get("attn_implementation")
+    if attention not in ("eager", "sdpa"):
+        hint = "say `attn_implementation: sdpa`, or take a runner with GPUs"
+        yield KeyFault(("attn_implementation",), f"attn_implementation {attention!r} needs a GPU", hint)

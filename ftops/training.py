@@ -1,0 +1,310 @@
+"""One training from its identity to its end: attach to it, collect it, resume it, or start it; then follow it.
+
+Nothing here ends a training: it runs in a session of its own, and what is done here can be done again after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Final
+
+from ftops import checkpoints, trainer
+from ftops.engine import Engine
+from ftops.errors import Diagnostic, ExternalError
+from ftops.executors import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
+from ftops.store import Store, temporary_name
+from ftops.values import JobState, Json, Observation, Run, RunState
+
+POLL_SECONDS: Final = 0.2
+LOG_LINES: Final = 20
+LOG_TAIL_BYTES: Final = 16_384
+UNREACHABLE_SECONDS: Final = 60.0
+MODEL_FIELDS: Final = ["instruction", "input", "output", "messages"]
+"""The fields of prepared rows that a tokenizer is trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What to train: the run's identity, and how an attempt of it is made.
+
+    `about` is what the store shall remember of the run beside its identity. `job` gives the job of an attempt that goes
+    on from a checkpoint (a path relative to the attempt's folder) or from the start (None); `begun` is called with the
+    folder of the attempt that is followed. `first_attempt` is the lowest number that an attempt may have; `resume_run` another run whose
+    last whole checkpoint the first attempt goes on from.
+    """
+
+    run: Run
+    about: Mapping[str, Json]
+    job: Callable[[str | None], Job]
+    begun: Callable[[Path], None]
+    first_attempt: int = 1
+    resume_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands: `rate` in tokens a second, `eta` in seconds; None where not known yet."""
+
+    step: int
+    max_steps: int
+    loss: float | None = None
+    rate: float | None = None
+    eta: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended."""
+
+    attempt: int
+    phase: RunState
+    reason: str = ""
+    log: str = ""
+
+
+def last_checkpoint(store: Store, run_id: str) -> tuple[int, checkpoints.Checkpoint] | None:
+    """The attempt with the newest whole checkpoint of a run, and that checkpoint."""
+    for number in reversed(store.attempts(run_id)):
+        whole = checkpoints.last_whole(store.attempt(run_id, number) / "output")
+        if whole is not None:
+            return number, whole
+    return None
+
+
+def train(training: Training, store: Store, executor: Executor, watch: Callable[[Progress], None]) -> Ended:
+    """The end of the run's last attempt, which is followed, or started first where none is going on.
+
+    Raises ExternalError where the backend can't be asked, so that nobody knows whether a training goes on.
+    """
+    run_id = training.run.id
+    store.write_run(
+        run_id,
+        {"id": run_id, "name": training.run.name, "digest": training.run.digest, **training.about},
+    )
+    numbers = store.attempts(run_id)
+    if numbers:
+        key = Key(run_id, numbers[-1])
+        handle = _find(executor, key)
+        sight = Gone() if handle is None else _observe(executor, handle)
+        if handle is not None and isinstance(sight, Observation):
+            ended = None if sight.state.going_on else outcome(store, key, sight)
+            if ended is None or ended.phase is RunState.SUCCEEDED:
+                return _to_its_end(training, key, handle, store, executor, watch)
+    key = Key(run_id, max([training.first_attempt - 1, *numbers]) + 1)
+    handle = _start(training, key, store, executor)
+    return _to_its_end(training, key, handle, store, executor, watch)
+
+
+def _find(executor: Executor, key: Key) -> Handle | None:
+    """The newest job of an attempt. Raises ExternalError where the backend does not answer for a minute."""
+    deadline = time.monotonic() + UNREACHABLE_SECONDS
+    while isinstance(found := executor.find(key), Unreachable):
+        if time.monotonic() > deadline:
+            raise _unreachable(key, found.reason)
+        time.sleep(1)
+    return max(found, key=lambda handle: handle.submitted, default=None)
+
+
+def _observe(executor: Executor, handle: Handle) -> Observation | Gone:
+    """Where a job stands. Raises ExternalError where the backend does not answer for a minute."""
+    deadline = time.monotonic() + UNREACHABLE_SECONDS
+    while isinstance(sight := executor.observe([handle])[handle], Unreachable):
+        if time.monotonic() > deadline:
+            raise _unreachable(handle.key, sight.reason)
+        time.sleep(1)
+    return sight
+
+
+def _unreachable(key: Key, reason: str) -> ExternalError:
+    return ExternalError(
+        Diagnostic(
+            f"{key.run} attempt {key.attempt}: where it runs does not answer: {reason}",
+            hint="it may well go on; `ftops apply` again re-attaches to it",
+        )
+    )
+
+
+def _start(training: Training, key: Key, store: Store, executor: Executor) -> Handle:
+    """The handle of attempt `key`, started from the last whole checkpoint there is."""
+    job = training.job(_resume_from(training, key, store))
+    match executor.submit(key, job):
+        case Submitted(handle) | Exists(handle):
+            return handle
+        case Unsure(reason):
+            if (found := _find(executor, key)) is not None:
+                return found
+            raise ExternalError(
+                Diagnostic(f"{key.run} attempt {key.attempt} did not start: {reason}", hint="run `ftops apply` again")
+            )
+
+
+def _resume_from(training: Training, key: Key, store: Store) -> str | None:
+    """The checkpoint to go on from, as a path relative to the folder of attempt `key`."""
+    own = last_checkpoint(store, key.run)
+    if own is not None:
+        number, whole = own
+        return f"../attempt-{number}/output/{whole.path.name}"
+    if training.resume_run is None:
+        return None
+    other = last_checkpoint(store, training.resume_run)
+    if other is None:
+        raise ExternalError(
+            Diagnostic(
+                f"{training.resume_run} left no whole checkpoint in this store to go on from",
+                hint="set `onChange: retrain` to train from the start, or apply on the machine that has it",
+            )
+        )
+    number, whole = other
+    return f"../../{training.resume_run}/attempt-{number}/output/{whole.path.name}"
+
+
+# -------------------------------------------------------------------------------------------------- following
+
+
+@dataclass(slots=True)
+class _Curve:
+    """What the events said so far."""
+
+    step: int = 0
+    max_steps: int = 0
+    loss: float | None = None
+    rate: float | None = None
+    begun: tuple[float, int] | None = None
+    now: float = field(default=0.0)
+
+    def take(self, event: Mapping[str, Json]) -> None:
+        self.step = int(event.get("step") or self.step)
+        self.max_steps = int(event.get("maxSteps") or self.max_steps)
+        self.now = float(event.get("time") or self.now)
+        if event.get("event") == "begin":
+            self.begun = (self.now, self.step)
+        if isinstance(loss := event.get("loss"), int | float):
+            self.loss = float(loss)
+        if isinstance(rate := event.get("tokensPerSecond"), int | float):
+            self.rate = float(rate)
+
+    def progress(self) -> Progress:
+        eta = None
+        if self.begun is not None and self.step > self.begun[1]:
+            a_step = (self.now - self.begun[0]) / (self.step - self.begun[1])
+            eta = a_step * max(0, self.max_steps - self.step)
+        return Progress(self.step, self.max_steps, self.loss, self.rate, eta)
+
+
+def _to_its_end(
+    training: Training,
+    key: Key,
+    handle: Handle,
+    store: Store,
+    executor: Executor,
+    watch: Callable[[Progress], None],
+) -> Ended:
+    training.begun(store.attempt(key.run, key.attempt))
+    ended = _follow(key, handle, store, executor, watch)
+    if ended.phase is RunState.SUCCEEDED:
+        publish_output(store, key.run, key.attempt)
+    return ended
+
+
+def _follow(
+    key: Key, handle: Handle, store: Store, executor: Executor, watch: Callable[[Progress], None]
+) -> Ended:
+    """Reads the events of an attempt until its job has ended."""
+    folder, offset, curve = store.attempt(key.run, key.attempt), 0, _Curve()
+    while True:
+        sight = _observe(executor, handle)
+        events, offset, _ = follow(folder, offset)
+        for event in events:
+            curve.take(event)
+        if events and curve.max_steps:
+            watch(curve.progress())
+        if isinstance(sight, Gone) or not sight.state.going_on:
+            return outcome(store, key, sight)
+        time.sleep(POLL_SECONDS)
+
+
+def remaining_seconds(store: Store, run: Run) -> float | None:
+    """How long a training that goes on will still take, by its pace since it began; None before its second step."""
+    curve = _Curve()
+    for event in follow(store.attempt(run.id, run.attempt)).events:
+        curve.take(event)
+    return curve.progress().eta
+
+
+def outcome(store: Store, key: Key, sight: Observation | Gone) -> Ended:
+    """How an attempt ended. Success is exit code 0, the last step reached, and final weights that are whole."""
+    folder = store.attempt(key.run, key.attempt)
+    log = log_tail(folder / "output.log")
+    if isinstance(sight, Gone):
+        return Ended(key.attempt, RunState.FAILED, "it was never started", log)
+    if sight.state is JobState.CANCELLED:
+        return Ended(key.attempt, RunState.CANCELLED, sight.reason or "it was stopped", log)
+    if sight.state is not JobState.SUCCEEDED:
+        return Ended(key.attempt, RunState.FAILED, sight.reason or sight.state.value, log)
+    events = follow(folder).events
+    last = events[-1] if events else {}
+    if last.get("event") != "end":
+        return Ended(key.attempt, RunState.FAILED, "it exited with 0 before its training had ended", log)
+    if last.get("step") != last.get("maxSteps"):
+        reason = f"it ended at step {last.get('step')} of {last.get('maxSteps')}"
+        return Ended(key.attempt, RunState.FAILED, reason, log)
+    weights = checkpoints.final_weights(folder / "output")
+    if isinstance(weights, checkpoints.Torn):
+        return Ended(key.attempt, RunState.FAILED, f"its final weights are not whole: {weights.reason}", log)
+    return Ended(key.attempt, RunState.SUCCEEDED)
+
+
+def final_attempt(store: Store, run_id: str) -> int | None:
+    """The attempt whose result is the run's result; None where it has none."""
+    link = store.run(run_id) / "output"
+    try:
+        return int(link.readlink().parts[0].removeprefix("attempt-"))
+    except FileNotFoundError:
+        return None
+
+
+def publish_output(store: Store, run_id: str, attempt: int) -> None:
+    """Make `runs/RUN-ID/output` lead to what an attempt left, so that later runs need not know which attempt it was."""
+    link = store.run(run_id) / "output"
+    if not link.is_symlink():
+        temporary = temporary_name(link)
+        temporary.symlink_to(f"attempt-{attempt}/output")
+        temporary.replace(link)
+
+
+def make_model(engine: Engine, init: Json, dataset: Path, target: Path) -> None:
+    """Make the model that `init` describes, with a tokenizer trained on the prepared `dataset`, in the folder `target`.
+
+    Raises ExternalError with the last lines of what it said when it fails.
+    """
+    script = Path(trainer.__file__).parent / "init_model.py"
+    request = {**init, "texts": str(dataset / "train.jsonl"), "fields": MODEL_FIELDS, "output": str(target)}
+    with NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump(request, file)
+        file.flush()
+        run = subprocess.run(
+            [engine.python, "-P", str(script), file.name],
+            capture_output=True, text=True, check=False, env={name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
+        )
+    if run.returncode:
+        said = "\n".join((run.stderr or run.stdout).strip().splitlines()[-LOG_LINES:])
+        raise ExternalError(Diagnostic("the base model could not be made", said, "see what it says; then apply again"))
+
+
+def log_tail(path: Path) -> str:
+    """The last lines of a log; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - LOG_TAIL_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.splitlines()]
+    return "\n".join([line for line in lines if line][-LOG_LINES:])

@@ -1,0 +1,26 @@
+"""Every test runs with a HOME and a git identity of its own, and without the user's settings."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch, tmp_path_factory):
+    """A fresh HOME without git configuration; ftops's and MLflow's settings of the caller don't leak in."""
+    home = tmp_path_factory.mktemp("home")
+    engines = os.environ.get("FTOPS_ENGINE_HOME") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ftops", "engines"
+    )
+    for name in list(os.environ):
+        if name.startswith(("FTOPS_", "MLFLOW_", "GIT_", "GITHUB_", "DVC_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FTOPS_ENGINE_HOME", engines)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Test")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@example.com")
+    return home
