@@ -40,9 +40,7 @@ def render_plan(plan: Plan, workspace: Workspace) -> dict[Address, Config]:
     Raises SpecError with every fault of every config.
     """
     changes = {change.address: change for change in plan.changes}
-    training = [
-        change for change in plan.changes if any(isinstance(step, Train) for step in change.steps)
-    ]
+    training = [change for change in plan.changes if any(isinstance(step, Train) for step in change.steps)]
     return render(training, changes, workspace)
 
 
@@ -106,9 +104,7 @@ def run_values(
     )
 
 
-def _base_model(
-    run: TrainingRun, change: Change, changes: Mapping[Address, Change], workspace: Workspace
-) -> str:
+def _base_model(run: TrainingRun, change: Change, changes: Mapping[Address, Change], workspace: Workspace) -> str:
     spec = run.spec.base_model
     if spec.run is not None:
         needed = changes[run_address(spec.run)].digest

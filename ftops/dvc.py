@@ -164,7 +164,8 @@ def pull(root: Path, paths: Sequence[str], say: Callable[[str], None]) -> None:
     targets = [_inside(path).as_posix() for path in paths]
     say(f"dvc pull {' '.join(targets)}")
     # A process of its own: importing dvc costs seconds, and it changes logging and signals of the process it is in.
-    command = [sys.executable, "-m", "dvc", "pull", "--", *targets]
+    # -P: a folder dvc/ of the project is not taken for it.
+    command = [sys.executable, "-P", "-m", "dvc", "pull", "--", *targets]
     # CI has dvc leave out its look for a newer version, which goes on in the background.
     environment = os.environ | {"DVC_NO_ANALYTICS": "1", "CI": "true"}
     try:

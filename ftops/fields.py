@@ -63,9 +63,7 @@ def _text_schema(pattern: str, example: str) -> WithJsonSchema:
 
 Duration = Annotated[int, _quantity(_DURATION, "24h"), _text_schema(r"^\d{1,15}(s|m|h|d)$", "24h")]
 """Seconds, written with a unit."""
-Size = Annotated[
-    int, _quantity(_SIZE, "100MiB"), _text_schema(r"^\d{1,15}(B|KiB|MiB|GiB|TiB|KB|MB|GB)$", "100MiB")
-]
+Size = Annotated[int, _quantity(_SIZE, "100MiB"), _text_schema(r"^\d{1,15}(B|KiB|MiB|GiB|TiB|KB|MB|GB)$", "100MiB")]
 """Bytes, written with a unit."""
 
 
@@ -83,4 +81,6 @@ def exactly_one(model: BaseModel, *fields: str) -> None:
     if len(given) != 1:
         names = ", ".join(to_camel(name) for name in fields)
         found = f"found {' and '.join(given)}" if given else "found none"
-        raise PydanticCustomError("exactly_one", "expected exactly one of {names}; {found}", {"names": names, "found": found})
+        raise PydanticCustomError(
+            "exactly_one", "expected exactly one of {names}; {found}", {"names": names, "found": found}
+        )

@@ -46,7 +46,9 @@ def _of_project(workspace: Workspace) -> list[Diagnostic | str]:
     tracked = dvc.pointers(workspace.root)
     for path in absent:
         if tracked.identify(path) is None:
-            found.append(Diagnostic(f"data: {path} is not there, and no .dvc pointer covers it", hint="git pull, dvc add"))
+            found.append(
+                Diagnostic(f"data: {path} is not there, and no .dvc pointer covers it", hint="git pull, dvc add")
+            )
         else:
             found.append(f"data: {path} is not here yet; apply fetches it with DVC")
     if paths and not absent:

@@ -96,11 +96,7 @@ def record_texts(workspace: Workspace) -> dict[str, bytes]:
         contents = workspace.repository.read_many(blobs.values())
         return {path: contents[blob] for path, blob in sorted(blobs.items())}
     paths = sorted(path for path in (workspace.root / FOLDER).rglob("*.yaml") if path.is_file())
-    return {
-        name: path.read_bytes()
-        for path in paths
-        if is_record(name := path.relative_to(workspace.root).as_posix())
-    }
+    return {name: path.read_bytes() for path in paths if is_record(name := path.relative_to(workspace.root).as_posix())}
 
 
 def read_records(workspace: Workspace) -> dict[str, Record]:
@@ -118,7 +114,10 @@ def _dataset(record: DatasetRecord) -> DatasetState:
 def _history(record: RunRecord) -> RunHistory:
     runs = {
         key: TrainedRun(
-            key, entry.inputs, entry.phase, max((int(number) for number in entry.attempts), default=0),
+            key,
+            entry.inputs,
+            entry.phase,
+            max((int(number) for number in entry.attempts), default=0),
             next((each.reason or "" for _, each in sorted(entry.attempts.items(), reverse=True)), ""),
         )
         for key, entry in record.status.runs.items()

@@ -183,17 +183,18 @@ class _Rows:
         """The first findings, each with the place of its row; then how many more there are."""
         for finding in findings[:SHOWN]:
             path, first = self.files[bisect_right(self.files, finding.row, key=lambda file: file[1]) - 1]
-            place = self.table.slice(finding.row - 1, 1).to_pylist()[0]
-            of = f"row {finding.row - first + 1} of {path}, " if len(self.files) > 1 and first > 1 else ""
-            at = "" if place["byte"] is None else f"{of}at byte {place['byte']:,}"
+            start = self.table.select(["line", "byte"]).slice(finding.row - 1, 1).to_pylist()[0]
+            detail = [f"row {finding.row - first + 1} of {path}"] if len(self.files) > 1 else []
+            if start["byte"] is not None:
+                detail.append(f"at byte {start['byte']:,}")
             what = f"{finding.field!r} {finding.detail}" if finding.field else finding.detail
-            yield Diagnostic(f"row {finding.row}: {what}", at or of.rstrip(", "), where=Where(path, place["line"]))
+            yield Diagnostic(f"row {finding.row}: {what}", ", ".join(detail), where=Where(path, start["line"]))
         if len(findings) > SHOWN:
             yield Diagnostic(f"and {len(findings) - SHOWN:,} more like these")
 
 
 def _read(spec: DatasetSpec, root: Path, sources: Mapping[str, Source | None], progress: Progress) -> _Rows:
-    import pyarrow as pa  # noqa: PLC0415  (most commands read no rows)
+    import pyarrow as pa
 
     columns = columns_of(spec)
     contents: list[Contents] = []
@@ -233,7 +234,7 @@ class _Checked:
 
 def _check(rows: _Rows, spec: DatasetSpec, progress: Progress) -> _Checked:
     """Raises ChecksFailed, naming rows, where the spec wants a fault or a finding to stop everything."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     if rows.faults and spec.on_invalid == "fail":
         raise ChecksFailed(*rows.diagnostics(rows.faults))
@@ -241,7 +242,7 @@ def _check(rows: _Rows, spec: DatasetSpec, progress: Progress) -> _Checked:
     faulty = {fault.row for fault in rows.faults}
     if faulty:
         table = table.filter(pa.array([row not in faulty for row in row_numbers(table)], pa.bool_()))
-        warnings.append(f"{len(faulty):,} rows break the shape and were left out: {_listed(sorted(faulty))}")
+        warnings.append(f"left out, because they break the shape: {_listed(sorted(faulty))}")
     findings = {"format": Counter(f"{each.field} {re.sub(r'[0-9]+', 'N', each.detail)}" for each in rows.faults)}
     for number, check in enumerate(spec.checks):
         progress("check", number, len(spec.checks))
@@ -250,8 +251,7 @@ def _check(rows: _Rows, spec: DatasetSpec, progress: Progress) -> _Checked:
             raise ChecksFailed(*rows.diagnostics(result.findings))
         findings.setdefault(check.name, Counter()).update(result.summary)
         if result.findings and result.table.num_rows == table.num_rows:
-            found = sorted({finding.row for finding in result.findings})
-            warnings.append(f"{check.name}: {len(found):,} rows were found and kept: {_listed(found)}")
+            warnings.append(f"{check.name} found and kept: {_listed(sorted({each.row for each in result.findings}))}")
         table = result.table
     progress("check", len(spec.checks), len(spec.checks))
     return _Checked(table, findings, warnings)
@@ -277,8 +277,8 @@ def _statistics(rows: _Rows, checked: _Checked) -> Json:
 
 def _lengths(texts: pa.ChunkedArray, field: str) -> Json:
     """Characters (code points): smallest, mean, median, 95th percentile, largest; quantiles are lengths that occur."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     if field == MESSAGES:
         sums = (sum(len(each["content"]) for each in chat) for chunk in texts.chunks for chat in chunk.to_pylist())

@@ -176,7 +176,7 @@ class _Dumper(yaml.CSafeDumper):
 
 def tree_of(text: bytes) -> Json:
     """The plain tree of a record's text; raises yaml.YAMLError."""
-    return yaml.load(text, Loader=yaml.CSafeLoader)  # noqa: S506  (a safe loader: the C one)
+    return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 def parse(path: str, text: bytes) -> Record:
@@ -230,7 +230,9 @@ def merge(tip: Record | None, mine: Record) -> Record:
         case ModelRecord(), ModelRecord():
             return _merge_versions(tip, mine)
         case _:
-            raise RecordConflict(Diagnostic(f"{mine.path}: another kind of record stands there", where=Where(mine.path)))
+            raise RecordConflict(
+                Diagnostic(f"{mine.path}: another kind of record stands there", where=Where(mine.path))
+            )
 
 
 def _merge_runs(tip: RunRecord, mine: RunRecord) -> RunRecord:

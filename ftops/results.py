@@ -18,7 +18,6 @@ from ftops.records import (
     ModelRecord,
     ModelRecordMetadata,
     ModelStatus,
-    Record,
     RecordMetadata,
     RunEntry,
     RunRecord,
@@ -27,7 +26,7 @@ from ftops.records import (
 )
 from ftops.store import Store, last_event, observe_attempt, run_state
 from ftops.training import final_attempt
-from ftops.values import Change, Json, Observed, RegisterVersion, LabelVersion, RunState, run_id
+from ftops.values import Change, Json, LabelVersion, Observed, RegisterVersion, RunState, run_id
 
 
 def utc(seconds: float | None) -> str | None:
@@ -134,8 +133,8 @@ def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:
     """The figures to remember: first and last loss, the last evaluation's, tokens a second."""
     losses = [float(event["loss"]) for event in events if isinstance(event.get("loss"), int | float)]
     found = {"firstLoss": losses[0], "loss": losses[-1]} if losses else {}
-    for name in ("evalLoss", "tokensPerSecond"):
-        values = [float(event[name]) for event in events if isinstance(event.get(name), int | float)]
+    for name, key in (("evalLoss", "eval_loss"), ("tokensPerSecond", "tokens_per_second")):
+        values = [float(event[key]) for event in events if isinstance(event.get(key), int | float)]
         if values:
             found[name] = values[-1]
     return found

@@ -187,7 +187,7 @@ class _Curve:
             self.begun = (self.now, self.step)
         if isinstance(loss := event.get("loss"), int | float):
             self.loss = float(loss)
-        if isinstance(rate := event.get("tokensPerSecond"), int | float):
+        if isinstance(rate := event.get("tokens_per_second"), int | float):
             self.rate = float(rate)
 
     def progress(self) -> Progress:
@@ -213,17 +213,16 @@ def _to_its_end(
     return ended
 
 
-def _follow(
-    key: Key, handle: Handle, store: Store, executor: Executor, watch: Callable[[Progress], None]
-) -> Ended:
+def _follow(key: Key, handle: Handle, store: Store, executor: Executor, watch: Callable[[Progress], None]) -> Ended:
     """Reads the events of an attempt until its job has ended."""
     folder, offset, curve = store.attempt(key.run, key.attempt), 0, _Curve()
     while True:
         sight = _observe(executor, handle)
+        before = curve.step
         events, offset, _ = follow(folder, offset)
         for event in events:
             curve.take(event)
-        if events and curve.max_steps:
+        if curve.step != before and curve.max_steps:
             watch(curve.progress())
         if isinstance(sight, Gone) or not sight.state.going_on:
             return outcome(store, key, sight)
@@ -291,7 +290,10 @@ def make_model(engine: Engine, init: Json, dataset: Path, target: Path) -> None:
         file.flush()
         run = subprocess.run(
             [engine.python, "-P", str(script), file.name],
-            capture_output=True, text=True, check=False, env={name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            env={name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
         )
     if run.returncode:
         said = "\n".join((run.stderr or run.stdout).strip().splitlines()[-LOG_LINES:])

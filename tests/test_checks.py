@@ -35,7 +35,16 @@ def test_the_lowest_of_equal_rows_is_kept():
 
 
 def test_texts_that_only_join_to_the_same_are_not_equal():
-    pairs = [("a,b", "c"), ("a", "b,c"), ("ab", "c"), ("a", "bc"), ('a","b', "c"), ("a", 'b","c'), ("a\x00b", "c"), ("a", "\x00bc")]
+    pairs = [
+        ("a,b", "c"),
+        ("a", "b,c"),
+        ("ab", "c"),
+        ("a", "bc"),
+        ('a","b', "c"),
+        ("a", 'b","c'),
+        ("a\x00b", "c"),
+        ("a", "\x00bc"),
+    ]
     assert Duplicates().run(table(*pairs)).findings == ()
 
 
@@ -71,7 +80,7 @@ def test_chats_are_compared_by_roles_and_texts():
 
 
 def test_a_finding_does_not_hold_the_text():
-    secret = "900101-1234567"  # noqa: S105
+    secret = "900101-1234567"
     result = Duplicates().run(table((secret, secret), (secret, secret)))
     assert secret not in repr(result.findings)
     assert secret not in repr(result.summary)

@@ -35,6 +35,8 @@ from ftops.tracking import (
 from ftops.tracking.curves import BATCH, batches
 from ftops.tracking.names import flatten, key, value
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow.*")
+
 # ----------------------------------------------------------------------------------------------- a store to mirror
 
 
@@ -126,6 +128,14 @@ def wait_for_mirror(root: Path, seconds: float = 90) -> None:
                 time.sleep(0.05)
             else:
                 return
+
+
+def until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.05)
 
 
 def sqlite(root: Path) -> str:
@@ -404,8 +414,7 @@ def test_attempts_of_a_run_are_one_curve_in_one_mlflow_run(root):
     start_mirror(root, sqlite(root))
     training.attempt()
     training.log(1, 73)
-    while pending(root):
-        time.sleep(0.05)
+    until(lambda: not pending(root))
     training.die()
     training.attempt(resume_from_checkpoint="../attempt-1/output/checkpoint-50", learning_rate=0.5)
     training.log(51, 100)
@@ -461,17 +470,30 @@ def test_a_lost_database_gets_all_of_the_run_again(root):
 def test_killed_mirrors_leave_no_double_and_no_gap(root):
     training = Training(root)
     training.attempt()
-    start_mirror(root, sqlite(root))
-    mirror_pid(root)
-    for part in range(6):
-        training.log(1 + part * 2000, (part + 1) * 2000)
-        deadline = time.monotonic() + 0.5 + 0.7 * part
-        while pending(root) and time.monotonic() < deadline:
-            time.sleep(0.01)
+    training.log(1, 12_000)
+    training.end(last=12_000)
+    log, sent = root / "tracking" / "mirror.log", root / "tracking" / "sent" / f"{training.run_id}.json"
+
+    def offset() -> int:
+        return json.loads(sent.read_text())["attempts"].get("1", {"offset": 0})["offset"] if sent.exists() else 0
+
+    def kill() -> None:
         os.kill(mirror_pid(root), signal.SIGKILL)
         wait_for_mirror(root)
+
+    start_mirror(root, sqlite(root))
+    until(lambda: log.exists() and "Updating database" in log.read_text())
+    kill()
+    for delay in (0.0, 0.02, 0.05):
+        before = offset()
         start_mirror(root, sqlite(root))
-    training.end(last=12_000)
+        until(lambda before=before: offset() > before)
+        earlier = sent.read_text()
+        time.sleep(delay)
+        kill()
+        sent.write_text(earlier)  # as if it had been killed before it wrote down what it had sent since
+    assert pending(root).runs == 1
+    start_mirror(root, sqlite(root))
     assert not flush(root, 120)
     wait_for_mirror(root)
     mlflow = client(sqlite(root))
@@ -545,6 +567,7 @@ class Wire:
     def __init__(self, server: int, delay: float = 0.0) -> None:
         self.server, self.delay, self.port = server, delay, free_port()
         self.listener: socket.socket | None = None
+        self.ends: list[socket.socket] = []
 
     def up(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", self.port))
@@ -554,12 +577,16 @@ class Wire:
         if self.listener is not None:
             self.listener.shutdown(socket.SHUT_RDWR)
             self.listener.close()
+        for end in self.ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self.listener.accept()
                 far = socket.create_connection(("127.0.0.1", self.server))
+                self.ends += near, far
                 threading.Thread(target=self.relay, args=(near, far, 0.0), daemon=True).start()
                 threading.Thread(target=self.relay, args=(far, near, self.delay), daemon=True).start()
 
@@ -586,9 +613,7 @@ def test_a_server_that_was_down_gets_everything_once(root, wire, server, monkeyp
     start_mirror(root, uri)
     training.attempt()
     training.log(1, 50)
-    deadline = time.monotonic() + 60
-    while not pending(root).error and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: pending(root).error)
     training.log(51, 100)
     training.end()
     weights = f"runs/{training.run_id}/attempt-1/output"
@@ -628,19 +653,15 @@ def test_a_server_that_comes_back_while_apply_lives_catches_up(root, wire, serve
     start_mirror(root, f"http://127.0.0.1:{wire.port}")
     training.attempt()
     training.log(1, 20)
-    while pending(root):
-        time.sleep(0.05)
+    until(lambda: not pending(root))
     wire.down()
     training.log(21, 60)
-    while not pending(root).error:
-        time.sleep(0.05)
+    until(lambda: pending(root).error)
     wire.up()
     training.log(61, 100)
     training.end()
-    deadline = time.monotonic() + 60
-    while pending(root) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not flush(root)
+    until(lambda: not pending(root))
+    flush(root)
     wait_for_mirror(root)
     mlflow = client(f"http://127.0.0.1:{server}")
     assert steps_of(mlflow, the_run(mlflow, training), "loss") == list(range(1, 101))

@@ -24,7 +24,7 @@ class Duplicates(Strict):
 
         Of a group the first row stays, which is the one with the lowest number.
         """
-        import pyarrow as pa  # noqa: PLC0415  (validating a spec needs no Arrow)
+        import pyarrow as pa
 
         first: dict[bytes, int] = {}
         repeated: set[int] = set()

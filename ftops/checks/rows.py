@@ -44,7 +44,7 @@ def row_digests(table: pa.Table, key: bytes = b"") -> Iterator[bytes]:
     It is taken of the JSON object of the fields, so that texts that only look the same when joined, such as
     ("a,b", "c") and ("a", "b,c"), differ. An empty field counts as none: it makes no difference that one is asked for.
     """
-    import orjson  # noqa: PLC0415  (validating a spec needs no rows)
+    import orjson
 
     fields = text_fields(table)
     for batch in table.select(fields).to_batches(max_chunksize=BATCH):

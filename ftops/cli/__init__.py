@@ -79,7 +79,7 @@ def wants_color(stream: object = None) -> bool:
 
 
 def _fail(error: FtopsError) -> NoReturn:
-    from ftops.render import diagnostics_text  # noqa: PLC0415  (not needed by a command that succeeds)
+    from ftops.render import diagnostics_text
 
     click.echo(diagnostics_text(error.diagnostics, color=wants_color(sys.stderr)), err=True)
     sys.exit(error.exit_code)

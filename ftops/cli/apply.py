@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from ftops.apply import ChangeEnded
-    from ftops.values import Plan
+    from ftops.observe import Workspace
+    from ftops.values import Observed, Plan
 
 
 @click.command(epilog="Examples:  ftops apply    ftops apply --yes --target Dataset/example    ftops apply plan.json")
@@ -50,7 +51,7 @@ def apply(
         raise UsageError(Diagnostic("--no-commit and --results DIR go together"))
     if saved is not None and (targets or excludes):
         raise UsageError(Diagnostic("a saved plan says what to do: --target and --exclude don't go with it"))
-    from ftops.observe import open_workspace  # noqa: PLC0415  (after what is wrong was said quickly)
+    from ftops.observe import open_workspace
 
     workspace = open_workspace(start)
     if saved is not None:
@@ -64,8 +65,8 @@ def apply(
     if saved is None and not yes:
         _ask()
     signal.signal(signal.SIGTERM, _interrupt)
-    from ftops.apply import apply as make_so  # noqa: PLC0415
-    from ftops.cli.progress import Bars, Lines  # noqa: PLC0415
+    from ftops.apply import apply as make_so
+    from ftops.cli.progress import Bars, Lines
 
     watch = Bars() if sys.stdout.isatty() else Lines()
     try:
@@ -75,8 +76,9 @@ def apply(
     _conclude(made, ended)
 
 
-def _check_saved(workspace, saved: Path, text: str):  # type: ignore[no-untyped-def]
-    from ftops.plan import moved  # noqa: PLC0415
+def _check_saved(workspace: Workspace, saved: Path, text: str) -> tuple[Plan, Observed]:
+    """The plan for now, which is the saved one when nothing has moved; raises PlanError saying what has."""
+    from ftops.plan import moved
 
     seal, targets = saved_seal(text)
     made, observed = sealed_plan(workspace, targets, ())

@@ -18,8 +18,8 @@ def commit(start: Path, folder: Path, *, push: bool | None) -> None:
 
     Every file is checked against the schema of records first; anything else below FOLDER is refused.
     """
-    from ftops import write_back  # noqa: PLC0415  (reading specs costs more than the help does)
-    from ftops.observe import open_workspace  # noqa: PLC0415
+    from ftops import write_back
+    from ftops.observe import open_workspace
 
     workspace = open_workspace(start)
     if workspace.repository is None:

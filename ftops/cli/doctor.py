@@ -16,7 +16,7 @@ from ftops.render import diagnostics_text
 @click.pass_obj
 def doctor(start: Path) -> None:
     """Say what is missing on this machine for this project, and how to get it."""
-    from ftops.health import findings  # noqa: PLC0415  (looking costs more than the help does)
+    from ftops.health import findings
 
     found, fine = findings(start)
     for line in fine:

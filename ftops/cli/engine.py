@@ -16,7 +16,7 @@ def install() -> None:
 
     It takes a few minutes and about 5 GB, once.
     """
-    from ftops import engine as room  # noqa: PLC0415  (nothing of it is needed for help)
+    from ftops import engine as room
 
     installed = room.install(room.AXOLOTL, click.echo)
     click.echo(f"{room.AXOLOTL} is at {installed.path}")

@@ -19,8 +19,8 @@ FOLLOW_SECONDS = 0.2
 @click.pass_obj
 def logs(start: Path, name: str, attempt: int | None, *, follow: bool) -> None:
     """Print what the training of TrainingRun NAME writes, as it writes it."""
-    from ftops.observe import open_workspace  # noqa: PLC0415  (reading specs costs more than the help does)
-    from ftops.store import observe_attempt  # noqa: PLC0415
+    from ftops.observe import open_workspace
+    from ftops.store import observe_attempt
 
     store = open_workspace(start).store
     runs = [run for run in store.runs() if run.name == name.removeprefix("TrainingRun/") and run.attempt]

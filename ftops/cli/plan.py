@@ -21,23 +21,29 @@ if TYPE_CHECKING:
 def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of plan and apply that choose resources."""
     target = click.option(
-        "--target", "targets", multiple=True, metavar="ADDRESS", help="Only this resource and what it needs; repeatable."
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Only this resource and what it needs; repeatable.",
     )
     exclude = click.option(
-        "--exclude", "excludes", multiple=True, metavar="ADDRESS", help="All but this resource and what needs it; repeatable."
+        "--exclude",
+        "excludes",
+        multiple=True,
+        metavar="ADDRESS",
+        help="All but this resource and what needs it; repeatable.",
     )
     return target(exclude(command))
 
 
-def sealed_plan(
-    workspace: Workspace, targets: tuple[str, ...], excludes: tuple[str, ...]
-) -> tuple[Plan, Observed]:
+def sealed_plan(workspace: Workspace, targets: tuple[str, ...], excludes: tuple[str, ...]) -> tuple[Plan, Observed]:
     """The plan for a project as it is now, sealed; nothing is written anywhere."""
-    from dataclasses import replace  # noqa: PLC0415
+    from dataclasses import replace
 
-    from ftops.configs import render_plan  # noqa: PLC0415
-    from ftops.observe import observe  # noqa: PLC0415
-    from ftops.plan import make_plan, make_seal  # noqa: PLC0415
+    from ftops.configs import render_plan
+    from ftops.observe import observe
+    from ftops.plan import make_plan, make_seal
 
     observed = observe(workspace)
     plan = make_plan(workspace.specs, observed, targets=targets, excludes=excludes)
@@ -47,7 +53,11 @@ def sealed_plan(
 
 @click.command(epilog="Example:  ftops plan --target TrainingRun/tiny-base --out plan.json")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True,
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
     help="How the plan is printed.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan for `ftops apply FILE`.")
@@ -55,11 +65,17 @@ def sealed_plan(
 @choosing
 @click.pass_obj
 def plan(
-    start: Path, form: str, out: Path | None, targets: tuple[str, ...], excludes: tuple[str, ...], *, detailed_exitcode: bool
+    start: Path,
+    form: str,
+    out: Path | None,
+    targets: tuple[str, ...],
+    excludes: tuple[str, ...],
+    *,
+    detailed_exitcode: bool,
 ) -> None:
     """Show what apply would do, and why. Nothing is changed, fetched or run."""
-    from ftops.observe import open_workspace  # noqa: PLC0415  (reading specs costs more than the help does)
-    from ftops.store import write_atomic  # noqa: PLC0415
+    from ftops.observe import open_workspace
+    from ftops.store import write_atomic
 
     made, _ = sealed_plan(open_workspace(start), targets, excludes)
     if out is not None:

@@ -70,8 +70,8 @@ class Bars:
     """The same, with a moving bar for what is going on."""
 
     def __init__(self) -> None:
-        from rich.console import Console  # noqa: PLC0415  (only a terminal needs it)
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn  # noqa: PLC0415
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
         self._console = Console(no_color=not wants_color())
         self._progress: Progress = Progress(

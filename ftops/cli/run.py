@@ -19,10 +19,10 @@ def run() -> None:
 @click.pass_obj
 def render(start: Path, name: str) -> None:
     """Print the Axolotl config of TrainingRun NAME, as its first attempt gets it."""
-    from ftops import configs  # noqa: PLC0415  (reading specs costs more than the help does)
-    from ftops.observe import observe, open_workspace  # noqa: PLC0415
-    from ftops.plan import make_plan  # noqa: PLC0415
-    from ftops.values import Address  # noqa: PLC0415
+    from ftops import configs
+    from ftops.observe import observe, open_workspace
+    from ftops.plan import make_plan
+    from ftops.values import Address
 
     workspace = open_workspace(start)
     address = Address("TrainingRun", name.removeprefix("TrainingRun/"))

@@ -12,12 +12,17 @@ from ftops.render import status_json, status_text
 
 @click.command(epilog="Example:  ftops status --format json")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How it is printed."
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How it is printed.",
 )
 @click.pass_obj
 def status(start: Path, form: str) -> None:
     """Show every resource: what is recorded, and how far a training is that goes on."""
-    from ftops.observe import observe, open_workspace, standings  # noqa: PLC0415  (reading specs costs more than help)
+    from ftops.observe import observe, open_workspace, standings
 
     workspace = open_workspace(start)
     rows = standings(workspace, observe(workspace))

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from ftops.values import Json
 
@@ -19,7 +20,7 @@ class JsonlWriter:
         self.rows = 0
         self.bytes = 0
 
-    def __enter__(self) -> JsonlWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -27,7 +28,7 @@ class JsonlWriter:
 
     def write(self, objects: Iterable[Json]) -> None:
         """Add one line for each of `objects`; raises OSError when the disk does."""
-        import orjson  # noqa: PLC0415  (most commands write no rows)
+        import orjson
 
         lines = [orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in objects]
         text = b"".join(lines)

@@ -183,7 +183,7 @@ def _picked(rows: list[dict[str, Json]], parse: Parse) -> list[list[Any]]:
 
 def loads(raw: bytes) -> Json:
     """The JSON in `raw`; raises ValueError for NaN, half a surrogate pair, a key twice, or more than 254 levels."""
-    import orjson  # noqa: PLC0415  (most commands read no rows)
+    import orjson
 
     value = orjson.loads(raw)
     try:
@@ -208,8 +208,8 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _parquet(raw: bytes, parse: Parse) -> Iterator[Batch]:
     """Text is kept as indices into its dictionary until its full size is known to be within the limit."""
-    import pyarrow as pa  # noqa: PLC0415  (most commands read no rows)
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     limit = DECODED_RATIO * parse.size_limit
     try:
@@ -249,7 +249,7 @@ def _stored_bytes(metadata: Any, paths: Sequence[str]) -> int:
 
 
 def _check_type(name: str, kind: Any, parse: Parse) -> None:
-    import pyarrow.types as kinds  # noqa: PLC0415
+    import pyarrow.types as kinds
 
     inner = kind.value_type if kinds.is_dictionary(kind) else kind
     plain = (kinds.is_string, kinds.is_large_string, kinds.is_integer, kinds.is_floating, kinds.is_boolean)
@@ -260,8 +260,8 @@ def _check_type(name: str, kind: Any, parse: Parse) -> None:
 
 def _decoded_bytes(array: Any) -> int:
     """How many bytes the texts of `array` take when each is written out."""
-    import pyarrow.compute as pc  # noqa: PLC0415
-    import pyarrow.types as kinds  # noqa: PLC0415
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
 
     kind = array.type
     if kinds.is_dictionary(kind):

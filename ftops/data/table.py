@@ -67,7 +67,7 @@ def read(file: DataFile, columns: Sequence[Column], first_row: int = 1) -> Conte
 
 
 def _table(batches: Iterable[Batch], columns: Sequence[Column], row: int) -> tuple[pa.Table, tuple[Finding, ...]]:
-    import pyarrow as pa  # noqa: PLC0415  (most commands read no rows)
+    import pyarrow as pa
 
     message = pa.struct([("role", pa.string()), ("content", pa.large_string())])
     kinds = [pa.large_list(message) if column.field == MESSAGES else pa.large_string() for column in columns]
@@ -89,7 +89,7 @@ def _table(batches: Iterable[Batch], columns: Sequence[Column], row: int) -> tup
 
 def _array(values: list[Any], column: Column, kind: Any, rows: range, faults: list[Finding]) -> Any:
     """The values of one field as Arrow, null where they are faulty; each fault is added to `faults`."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     sound: list[Any] = []
     for row, value in zip(rows, values, strict=True):

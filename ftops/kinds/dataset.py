@@ -67,7 +67,8 @@ class SourceSpec(Strict):
             if path.endswith(extension):
                 return name  # type: ignore[return-value]  # the values of FORMATS are the members of Format
         raise PydanticCustomError(
-            "format", "cannot tell the format of {path}: expected one of {known}, or `format:`",
+            "format",
+            "cannot tell the format of {path}: expected one of {known}, or `format:`",
             {"path": path, "known": ", ".join(FORMATS)},
         )
 
@@ -82,7 +83,8 @@ class Split(Strict):
     def _whole(self) -> Split:
         if abs(self.train + self.validation + self.test - 1) > 1e-9:
             raise PydanticCustomError(
-                "split", "train + validation + test must be 1, found {total}",
+                "split",
+                "train + validation + test must be 1, found {total}",
                 {"total": f"{self.train + self.validation + self.test:g}"},
             )
         if self.train == 0:

@@ -44,7 +44,8 @@ class ModelSpec(Strict):
         for alias, version in self.aliases.items():
             if version not in self.versions:
                 raise PydanticCustomError(
-                    "alias", "alias {alias} points to {version}, which is not among the versions ({known})",
+                    "alias",
+                    "alias {alias} points to {version}, which is not among the versions ({known})",
                     {"alias": alias, "version": version, "known": ", ".join(self.versions)},
                 )
         return self
@@ -70,9 +71,7 @@ class Model(Resource):
         for version in new:
             run = self.spec.versions[version].run
             reasons.append(Reason(f"versions.{version}.run", None, run))
-            steps.append(
-                RegisterVersion(self.metadata.name, version, run_id(run, context.digest_of(run_address(run))))
-            )
+            steps.append(RegisterVersion(self.metadata.name, version, run_id(run, context.digest_of(run_address(run)))))
         for version in (*new, *recorded):
             tags = self._tags(version, recorded)
             before = recorded.get(version)
@@ -86,8 +85,11 @@ class Model(Resource):
         needs = tuple(dict.fromkeys(reference.target for reference in self.references()))
         if not steps:
             return noop(
-                self.address, note or "every version and alias is as specified",
-                digest=identity, inputs=inputs, needs=needs,
+                self.address,
+                note or "every version and alias is as specified",
+                digest=identity,
+                inputs=inputs,
+                needs=needs,
             )
         return Change(
             self.address,
@@ -95,7 +97,10 @@ class Model(Resource):
             ChangeClass.REGISTER,
             reasons=tuple(reasons),
             steps=(*steps, CommitRecords(self.address)),
-            needs=needs, note=note, digest=identity, inputs=inputs,
+            needs=needs,
+            note=note,
+            digest=identity,
+            inputs=inputs,
         )
 
     def _tags(self, version: str, recorded: Mapping[str, VersionState]) -> tuple[str, ...]:

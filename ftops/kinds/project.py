@@ -47,7 +47,9 @@ class Tracking(Strict):
 class Git(Strict):
     remote: str = Field(default="origin", pattern=r"^[A-Za-z0-9][-\w./]*$", description="Where results are pushed.")
     branch: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][-\w./]*$", description="Branch of the results; the current one when absent."
+        default=None,
+        pattern=r"^[A-Za-z0-9][-\w./]*$",
+        description="Branch of the results; the current one when absent.",
     )
     push: bool = Field(default=False, description="Whether results are pushed after they are committed.")
     author: Annotated[str, StringConstraints(pattern=r"^[^<>\n]+ <[^<>\n ]+>$")] = Field(
@@ -79,7 +81,8 @@ class ProjectSpec(Strict):
     def _default_runner_exists(self) -> ProjectSpec:
         if self.default_runner not in self.runners:
             raise PydanticCustomError(
-                "runner", "defaultRunner is {name}, which is not among the runners ({known})",
+                "runner",
+                "defaultRunner is {name}, which is not among the runners ({known})",
                 {"name": self.default_runner, "known": ", ".join(self.runners)},
             )
         return self

@@ -14,6 +14,7 @@ from ftops.values import Action, Address, Change, ChangeClass, Json, Observed, R
 if TYPE_CHECKING:
     from ftops.kinds.project import Project
 
+
 class Metadata(Strict):
     name: Name = Field(description="Name of the resource, unique within its kind.")
     labels: dict[str, str] = Field(default_factory=dict, description="Free labels; they never cause work.")

@@ -48,7 +48,8 @@ class InitModel(Strict):
     def _divides(self) -> InitModel:
         if self.hidden_size % (2 * self.heads):
             raise PydanticCustomError(
-                "heads", "hiddenSize ({size}) must be a multiple of 2 × heads ({heads})",
+                "heads",
+                "hiddenSize ({size}) must be a multiple of 2 × heads ({heads})",
                 {"size": self.hidden_size, "heads": self.heads},
             )
         return self
@@ -60,7 +61,8 @@ class BaseModelSpec(Strict):
     run: Name | None = Field(default=None, description="Another TrainingRun: its result.")
     path: RelativePath | None = Field(default=None, description="A folder with a model in Hugging Face format.")
     hub: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][-\w.]{0,95}(/[A-Za-z0-9][-\w.]{0,95})?$",
+        default=None,
+        pattern=r"^[A-Za-z0-9][-\w.]{0,95}(/[A-Za-z0-9][-\w.]{0,95})?$",
         description="A model of the Hugging Face hub, fetched when the run starts.",
     )
     revision: str | None = Field(default=None, pattern=r"^[-\w./]{1,128}$", description="Commit of the hub's model.")
@@ -128,9 +130,14 @@ class TrainingRun(Resource):
             if history.current == identity:
                 return noop(self.address, "trained as specified", digest=identity, inputs=inputs, needs=needs)
             return Change(
-                self.address, Action.UPDATE, ChangeClass.REGISTER,
+                self.address,
+                Action.UPDATE,
+                ChangeClass.REGISTER,
                 reasons=differences(history.runs[history.current].inputs, inputs),
-                steps=(CommitRecords(self.address),), needs=needs, digest=identity, inputs=inputs,
+                steps=(CommitRecords(self.address),),
+                needs=needs,
+                digest=identity,
+                inputs=inputs,
                 note=f"an earlier run of just this, {run_id(name, identity)}, is used again",
             )
         before = None if history is None else history.runs[history.current].inputs
@@ -138,7 +145,11 @@ class TrainingRun(Resource):
         change_class, resume_run = self._class(before, reasons, live, history.current if history else None)
         return Change(
             self.address,
-            Action.CREATE if history is None else Action.UPDATE if change_class is ChangeClass.RESUME else Action.REPLACE,
+            Action.CREATE
+            if history is None
+            else Action.UPDATE
+            if change_class is ChangeClass.RESUME
+            else Action.REPLACE,
             change_class,
             reasons=reasons,
             steps=(
@@ -146,7 +157,10 @@ class TrainingRun(Resource):
                 Train(name, run_id(name, identity), identity, resume_run),
                 CommitRecords(self.address),
             ),
-            needs=needs, digest=identity, inputs=inputs, note=_standing(live, resume_run),
+            needs=needs,
+            digest=identity,
+            inputs=inputs,
+            note=_standing(live, resume_run),
         )
 
     def _class(
@@ -241,12 +255,15 @@ def _standing(live: Run | None, resume_run: str | None) -> str:
     if live is None or live.state is RunState.PENDING:
         return (
             f"goes on from the last whole checkpoint of {resume_run}; the learning-rate schedule is stretched"
-            if resume_run else ""
+            if resume_run
+            else ""
         )
     if live.state is RunState.RUNNING:
         return f"{live.id} attempt {live.attempt} is training; apply follows it to its end"
     if live.state is RunState.SUCCEEDED:
         return f"{live.id} has ended well and is not recorded yet; apply collects it"
     if live.checkpoint is not None:
-        return f"{live.id} attempt {live.attempt} ended early ({live.detail}); goes on from checkpoint-{live.checkpoint}"
+        return (
+            f"{live.id} attempt {live.attempt} ended early ({live.detail}); goes on from checkpoint-{live.checkpoint}"
+        )
     return f"{live.id} attempt {live.attempt} ended early ({live.detail}) without a whole checkpoint; starts again"

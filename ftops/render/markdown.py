@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ftops.errors import Diagnostic, Severity
-from ftops.render.words import SYMBOLS, clean, shown, step_text, summary
+from ftops.render.words import SYMBOLS, clean, noteworthy, shown, step_text, summary
 from ftops.values import Change, Plan, Reason
 
 LIMIT: Final = 65_000
@@ -21,11 +21,10 @@ def plan_markdown(plan: Plan) -> str:
     """A table of the changes, their steps folded below; cut, and saying so, where it would be longer than a comment may be."""
     head = [f"### Plan: {summary(plan)}", ""]
     head += [line for each in plan.warnings[:MOST_REASONS] for line in (f"> ⚠️ {code(each[:1000])}", "")]
-    changes = [each for each in plan.changes if not each.is_noop or each.note]
-    moving = [each for each in changes if not each.is_noop]
+    moving = [each for each in plan.changes if not each.is_noop]
     if not moving:
         head += ["No changes: everything is as specified.", ""]
-    rows = [_row(each) for each in (*moving, *(each for each in changes if each.is_noop))]
+    rows = [_row(each) for each in noteworthy(plan)]
     steps = [
         f"{number}. {code(str(change.address))}: {'; '.join(code(step_text(each)) for each in change.steps)}"
         for number, change in enumerate(moving, 1)
@@ -101,7 +100,7 @@ def _annotation(diagnostic: Diagnostic, prefix: str) -> str:
         properties = [f"{name}={_property(str(value))}" for name, value in places if value is not None]
     if diagnostic.address is not None:
         properties.append(f"title={_property(diagnostic.address)}")
-    text = "\n".join(part for part in (diagnostic.summary, diagnostic.detail, diagnostic.hint) if part)
+    text = "\n".join(part.strip() for part in (diagnostic.summary, diagnostic.detail, diagnostic.hint) if part.strip())
     command = " ".join(part for part in (_LEVELS[diagnostic.severity], ",".join(properties)) if part)
     return f"::{command}::{_data(clean(text, lines=True))}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ftops.errors import Diagnostic, Severity
-from ftops.render.words import SYMBOLS, clean, shown, step_text, summary
+from ftops.render.words import SYMBOLS, clean, noteworthy, shown, step_text, summary
 from ftops.values import Action, Change, Plan, Reason
 
 _RESET: Final = "\x1b[0m"
@@ -28,22 +28,15 @@ def diagnostics_text(diagnostics: Iterable[Diagnostic], *, color: bool = False) 
 
 def plan_text(plan: Plan, *, color: bool = False, unchanged: bool = False) -> str:
     """A plan change by change; what stays as it is only as a number, unless `unchanged`."""
-    changes = [each for each in plan.changes if unchanged or not each.is_noop or _stays_behind(each, plan)]
     lines = [f"{_paint('warning:', _SEVERITIES[Severity.WARNING], color)} {clean(each)}" for each in plan.warnings]
     if lines:
         lines.append("")
-    for change in changes:
+    for change in plan.changes if unchanged else noteworthy(plan):
         lines += [*_change(change, color), ""]
     if not plan.has_changes:
         lines += ["No changes: everything is as specified.", ""]
     lines.append(_paint(f"Plan: {summary(plan)}.", _BOLD, color))
     return "\n".join(lines)
-
-
-def _stays_behind(change: Change, plan: Plan) -> bool:
-    """Whether a resource stays as it is although one that it needs changes: nobody expects that unsaid."""
-    moved = {each.address for each in plan.changes if not each.is_noop}
-    return any(need in moved for need in change.needs)
 
 
 def _diagnostic(diagnostic: Diagnostic, color: bool) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Final
 
 from ftops.values import (
     Action,
+    Change,
     CommitRecords,
     FetchData,
     Json,
@@ -102,6 +103,12 @@ def step_text(step: Step) -> str:  # noqa: PLR0911  # one a member of the union
             return clean(f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}")
         case CommitRecords(address=address):
             return clean(f"commit the record of {address}")
+
+
+def noteworthy(plan: Plan) -> list[Change]:
+    """What changes, and what stays as it is although something that it needs changes: nobody expects that unsaid."""
+    moved = {each.address for each in plan.changes if not each.is_noop}
+    return [each for each in plan.changes if not each.is_noop or not moved.isdisjoint(each.needs)]
 
 
 def counts(plan: Plan) -> dict[str, int]:

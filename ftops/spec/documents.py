@@ -374,7 +374,7 @@ class _Builder:
             self._refuse("an anchor of this name stands earlier in the document", mark, "give it another name")
         else:
             at_end = mark is None or mark.index >= len(self.text)
-            summary = f"this is not valid YAML: {error.context or ''} {problem}".replace(":  ", ": ")
+            summary = f"this is not valid YAML: {', '.join(part for part in (error.context, problem) if part)}"
             self._refuse(summary, (error.context_mark if at_end else None) or mark)
 
     def _character(self, mark: Mark | None) -> str:

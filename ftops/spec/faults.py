@@ -99,21 +99,13 @@ def spell(path: Path) -> str:
 
 def found(value: Json) -> str:
     """A value as a message quotes it."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return repr(value if len(value) <= 60 else f"{value[:57]}…")
-        case dict() | list() if not value:
-            return "none"
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case _:
-            return str(value)[:60]
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else f"{value[:57]}…")
+    if isinstance(value, dict | list):
+        return "none" if not value else "a mapping" if isinstance(value, dict) else "a list"
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else str(value)[:60]
 
 
 def _locate(tree: Json, error: ErrorDetails) -> _Place:

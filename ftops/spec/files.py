@@ -80,16 +80,20 @@ class _Files:
                 self._report(f"{entry}: no such file or folder", where, "make it, or correct `specs` of ftops.yaml")
 
     def add_path(self, path: Path) -> None:
-        """Reads a file or folder that a person named."""
+        """Reads a file that a person named, or a folder as far as it holds none of the project's specs."""
         try:
             name = Path(os.path.normpath(path.absolute())).relative_to(self.root.absolute()).as_posix()
         except ValueError:
             raise UsageError(
                 Diagnostic(f"{path} is not in the project {self.root}", hint="name a path inside of it")
             ) from None
-        names = [name] if not (self.root / name).is_dir() else list(self._walk(name))
-        if not names:
-            self._report(f"{path}: no specs in this folder", Where(name))
+        names = [name]
+        if (self.root / name).is_dir():
+            if any(PurePosixPath(each).is_relative_to(name) for each in self.texts):
+                return
+            names = list(self._walk(name))
+            if not names:
+                self._report(f"{path}: no specs in this folder", Where(name))
         for each in names:
             self._read(each)
 

@@ -24,6 +24,9 @@ from ftops.values import API_VERSION, Address, Json, canonical
 
 PROJECT_FILE: Final = "ftops.yaml"
 
+MOST_HYPERPARAMETERS: Final = 1000
+"""Axolotl has fewer keys; for each unknown one the nearest is looked for, which takes time."""
+
 BEGINNING: Final = f"""begin with an {PROJECT_FILE} like this:
 
 apiVersion: {API_VERSION}
@@ -244,6 +247,9 @@ def _hyperparameters(kind: str, tree: Json) -> Iterator[Fault]:
     """What Axolotl would not understand. Looked for in a document that is wrong otherwise too: all errors at once."""
     spec = tree.get("spec")
     if kind != "TrainingRun" or not isinstance(spec, dict) or not isinstance(spec.get("hyperparameters"), dict):
+        return
+    if len(spec["hyperparameters"]) > MOST_HYPERPARAMETERS:
+        yield Fault(("spec", "hyperparameters"), f"more than {MOST_HYPERPARAMETERS:,} hyperparameters")
         return
     method = spec.get("method")
     for each in check_hyperparameters(spec["hyperparameters"], method if isinstance(method, str) else None):

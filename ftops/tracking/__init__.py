@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ftops.values import Json
 
-_SQLITE: Final = "sqlite:///"
+SQLITE: Final = "sqlite:///"
 
 
 def tracking_uri(configured: str, project_root: Path, environ: Mapping[str, str]) -> str:
@@ -44,8 +44,8 @@ def tracking_uri(configured: str, project_root: Path, environ: Mapping[str, str]
     Raises SpecError for anything but SQLite and http(s): only those are known to work.
     """
     uri = environ.get("MLFLOW_TRACKING_URI") or configured
-    if uri.startswith(_SQLITE) and len(uri) > len(_SQLITE):
-        return _SQLITE + str((project_root / uri.removeprefix(_SQLITE)).resolve())
+    if uri.startswith(SQLITE) and len(uri) > len(SQLITE):
+        return SQLITE + str((project_root / uri.removeprefix(SQLITE)).resolve())
     if re.match(r"https?://[^/]", uri):
         return uri.rstrip("/")
     raise SpecError(

@@ -8,14 +8,19 @@ found by its tag `ftops.run`, a model version by its tag `version`.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ftops.tracking import ModelTracking, version_alias
+from ftops.store import temporary_name
+from ftops.tracking import SQLITE, ModelTracking, version_alias
 from ftops.tracking.curves import Point, batches
 from ftops.tracking.names import mask
 from ftops.tracking.progress import (
@@ -33,7 +38,6 @@ from ftops.values import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
@@ -45,6 +49,28 @@ _PARAMETERS: Final = 100
 _STATUS: Final = {RunState.SUCCEEDED: "FINISHED", RunState.CANCELLED: "KILLED", RunState.FAILED: "FAILED"}
 
 
+def connect(uri: str) -> MlflowClient:
+    """A client of the MLflow at `uri`; a SQLite database that isn't there is made, whole or not at all.
+
+    MLflow makes its tables in some fifty migrations, and can't go on where a killed process left them.
+    """
+    if uri.startswith(SQLITE) and not (database := Path(uri.removeprefix(SQLITE))).exists():
+        database.parent.mkdir(parents=True, exist_ok=True)
+        fresh = temporary_name(database)
+        MlflowClient(tracking_uri=f"{SQLITE}{fresh}").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, database)
+        fresh.unlink()
+    return MlflowClient(tracking_uri=uri)
+
+
+def reason(failure: BaseException) -> str:
+    """What is at the bottom of a failure: MLflow wraps a refused connection into four errors and a page of text."""
+    while (deeper := failure.__cause__ or (None if failure.__suppress_context__ else failure.__context__)) is not None:
+        failure = deeper
+    return f"{type(failure).__name__}: {failure}"
+
+
 class Mirror:
     """One store and one MLflow. `uri` is absolute: `sqlite:////…`, `http://…` or `https://…`."""
 
@@ -52,8 +78,11 @@ class Mirror:
         self.root = store_root
         self.uri = uri
         self.server = mask(uri)
-        self._client = MlflowClient(tracking_uri=uri)
         self._runs: set[str] = set()
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return connect(self.uri)
 
     def send_all(self) -> str:
         """Send what there is, now; returns the last error, or nothing. What failed stays pending, the rest goes on."""
@@ -66,7 +95,7 @@ class Mirror:
             try:
                 send(what)
             except Exception as failure:  # noqa: BLE001  (whatever fails here must not keep other runs from MLflow)
-                error = f"{type(failure).__name__}: {failure}"
+                error = f"{self.server}: {reason(failure)}"
                 self._runs.clear()
                 if not self._answers():
                     break
@@ -145,7 +174,7 @@ class Mirror:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             # With SQLite there is no server that decides where artifacts go.
-            artifacts = (self.root / "mlartifacts").as_uri() if self.uri.startswith("sqlite:") else None
+            artifacts = (self.root / "mlartifacts").as_uri() if self.uri.startswith(SQLITE) else None
             known = {key: tags[key] for key in ("project", "base_model", "method")}
             return str(self._client.create_experiment(name, artifacts, known))
         methods = set(filter(None, found.tags.get("method", "").split(",")))
@@ -239,7 +268,7 @@ class Mirror:
         A server takes no path of another machine: there it is the run's own reference to them.
         """
         mlflow_run = self._mlflow_run(model.run_id)
-        local = self.uri.startswith("sqlite:")
+        local = self.uri.startswith(SQLITE)
         source = (self.root / model.weights).as_uri() if local else f"runs:/{mlflow_run}/model"
         tags = {"version": model.version, "ftops.run": model.run_id}
         return self._client.create_model_version(model.name, source, mlflow_run, tags, await_creation_for=0)

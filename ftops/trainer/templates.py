@@ -158,7 +158,7 @@ def _float(value: float) -> str:
 
 @lru_cache(maxsize=4096)
 def _text(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./@+-]*", value) and yaml.safe_load(value) == value:
+    if re.fullmatch(r"(\.{0,2}/)*[A-Za-z0-9_][A-Za-z0-9_./@+-]*", value) and yaml.safe_load(value) == value:
         return value
     return yaml.safe_dump(value, default_style='"', width=float("inf"), allow_unicode=True).removesuffix("\n")
 

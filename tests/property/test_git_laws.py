@@ -63,8 +63,8 @@ def edit(folder: Path, how: str, name: str, content: str) -> None:
 
 def seen(folder: Path) -> tuple[list[bytes], list[bytes], dict[str, tuple[bytes, int]]]:
     """Status, index and files, without what is committed."""
-    status = [line for line in git(folder, "status", "--porcelain", "-z", "-uall").split(b"\0")]
-    index = [line for line in git(folder, "ls-files", "-s", "-z").split(b"\0")]
+    status = list(git(folder, "status", "--porcelain", "-z", "-uall").split(b"\0"))
+    index = list(git(folder, "ls-files", "-s", "-z").split(b"\0"))
     files = {
         name: (path.read_bytes(), path.stat().st_mode)
         for path in sorted(folder.rglob("*"))

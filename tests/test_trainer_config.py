@@ -1,0 +1,265 @@
+"""Golden configs (tests/trainer/*.yaml: values in, config out), and what a template may and may not change."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ftops.engine import find, plugin_files
+from ftops.trainer.config import (
+    METHODS,
+    RunValues,
+    check_rendered,
+    owned_values,
+    render_configs,
+    shipped_templates,
+    template_for,
+    template_sources,
+    template_values,
+)
+
+CASES = sorted((Path(__file__).parent / "trainer").glob("*.yaml"))
+VALUES = RunValues("lora", {"lora_r": 8}, "../../../models/m", "../../../data/d/train.jsonl", "../../../cache/tokens/d")
+
+
+def golden(path):
+    case = yaml.safe_load(path.read_text())
+    best = case["values"].pop("best", None)
+    return RunValues(**case["values"], best=best and tuple(best)), case["config"]
+
+
+def render(values, template=None, **templates):
+    texts = {**shipped_templates(), **{f"{name}.j2": text for name, text in templates.items()}}
+    request = {"id": "it", "template": template or template_for(values.method), "values": template_values(values)}
+    payload = json.loads(json.dumps({"templates": texts, "requests": [request]}))
+    return render_configs(payload)["results"]["it"]
+
+
+def error_of(text, values=VALUES):
+    return render(values, "mine.j2", mine=text)["error"]
+
+
+def faults(extra, values=VALUES, template='{% extends "axolotl/lora.yaml.j2" %}'):
+    """What is wrong with the shipped config, changed by a template's method block."""
+    text = template + "{% set learning_rate = 1.0e-4 %}{% block method %}{{ super() }}\n" + extra + "{% endblock %}"
+    result = render(values, "mine.j2", mine=text)
+    return [fault.summary for fault in check_rendered(result["config"], values)]
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_golden(path):
+    values, expected = golden(path)
+    result = render(values)
+    assert result["config"] == expected
+    assert check_rendered(result["config"], values) == ()
+
+
+def test_the_text_is_what_the_golden_file_shows():
+    path = next(path for path in CASES if path.stem == "lora-cpu-resumed")
+    shown = path.read_text().partition("config:\n")[2]
+    assert render(golden(path)[0])["text"] == "".join(f"{line[2:]}\n" for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_text_parses_to_its_config_and_has_no_odd_blank_lines(method):
+    result = render(dataclasses.replace(VALUES, method=method, hyperparameters={"max_grad_norm": 0.5}))
+    assert yaml.safe_load(result["text"]) == result["config"]
+    assert "\n\n\n" not in result["text"]
+    assert not result["text"].startswith("\n")
+    assert result["text"].endswith("\n")
+
+
+def test_hyperparameters_win_over_defaults():
+    given = {"seed": 7, "optimizer": "adamw_8bit", "logging_steps": 5, "excess_length_strategy": "raise", "lora_r": 4}
+    config = render(dataclasses.replace(VALUES, hyperparameters=given, gpus=1))["config"]
+    assert {key: config[key] for key in given} == given
+
+
+def test_a_runner_without_gpus_gets_its_switches_and_one_with_gpus_not():
+    assert render(VALUES)["config"]["bf16"] is False
+    assert render(dataclasses.replace(VALUES, gpus=1))["config"]["bf16"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("bf16", True), ("bf16", "auto"), ("fp16", True), ("sample_packing", True), ("lora_mlp_kernel", True)],
+)
+def test_what_needs_a_gpu_is_refused_without_one(key, value):
+    values = dataclasses.replace(VALUES, hyperparameters={key: value})
+    (fault,) = check_rendered(render(values)["config"], values)
+    assert fault.path == (key,)
+    assert fault.summary == f"{key} is {json.dumps(value)}, which a runner without GPUs can't do"
+    with_gpu = dataclasses.replace(values, gpus=1)
+    assert check_rendered(render(with_gpu)["config"], with_gpu) == ()
+
+
+def test_flash_attention_needs_a_gpu():
+    values = dataclasses.replace(VALUES, hyperparameters={"attn_implementation": "flash_attention_2"})
+    assert [fault.path for fault in check_rendered(render(values)["config"], values)] == [("attn_implementation",)]
+
+
+def test_a_template_that_leaves_the_cpu_switches_out_is_refused_on_a_cpu():
+    text = "\n".join(f"{{{{ owned({key!r}) }}}}" for key in owned_values(VALUES)) + "\n{{ rest() }}\nlearning_rate: 0.1\n"
+    config = render(VALUES, "mine.j2", mine=text)["config"]
+    assert {fault.path[0] for fault in check_rendered(config, VALUES)} >= {"bf16", "lora_qkv_kernel", "sample_packing"}
+    assert check_rendered(config, dataclasses.replace(VALUES, gpus=1)) == ()
+
+
+def test_the_best_checkpoint_needs_a_validation_split():
+    values = dataclasses.replace(VALUES, best=("eval_loss", "min"))
+    (fault,) = check_rendered(render(values)["config"], values)
+    assert "needs a validation split" in fault.summary
+
+
+# ------------------------------------------------------------------------------------------- own templates
+
+
+def test_an_own_template_may_extend_a_shipped_one():
+    assert faults("max_grad_norm: 0.5") == []
+
+
+def test_an_own_template_may_include_another():
+    values = dataclasses.replace(VALUES, method="full")
+    text = '{% set learning_rate = 1 %}{% include "axolotl/sft.yaml.j2" %}{% include "more.j2" %}'
+    config = render(values, "mine.j2", mine=text, more="\ngroup_by_length: {{ gpus > 0 }}\n")["config"]
+    assert config["group_by_length"] is False
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("hub_model_id: me/mine", "hub_model_id"),
+        ("resume_from_checkpoint: /elsewhere", "resume_from_checkpoint"),
+        ("trust_remote_code: true", "trust_remote_code"),
+        ("mlflow_tracking_uri: http://elsewhere", "mlflow_tracking_uri"),
+    ],
+)
+def test_an_own_template_may_not_add_what_ftops_owns(line, key):
+    assert f"the template sets {key}, which ftops owns" in faults(line)
+
+
+@pytest.mark.parametrize("key", list(owned_values(VALUES)))
+def test_an_own_template_may_neither_change_nor_drop_what_ftops_owns(key):
+    config = render(VALUES)["config"]
+    changed = check_rendered({**config, key: "elsewhere"}, VALUES)
+    assert f"the template sets {key}, which ftops owns" in [fault.summary for fault in changed]
+    dropped = check_rendered({name: value for name, value in config.items() if name != key}, VALUES)
+    assert f"the template leaves out {key}" in [fault.summary for fault in dropped]
+
+
+def test_a_template_that_forgets_a_hyperparameter_is_told():
+    config = {key: value for key, value in render(VALUES)["config"].items() if key != "lora_r"}
+    assert "the template leaves out the hyperparameter lora_r" in [
+        fault.summary for fault in check_rendered(config, VALUES)
+    ]
+
+
+def test_an_unknown_key_of_a_template_is_found():
+    assert faults("lora_rr: 3") == ["unknown key 'lora_rr'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "line"),
+    [
+        ("a: 1\nb: {{ lora_rank }}\n", "'lora_rank' is undefined", 2),
+        ("a: 1\n\nb: {{ hyperparameters.lora_x }}\n", "'dict object' has no attribute 'lora_x'", 3),
+        ("a: 1\nb: [{{ nothing }}]\n", "'nothing' is undefined", 2),
+        ("a: 1\n{% if %}\n", "Expected an expression, got 'end of statement block'", 2),
+        ("a: 1\n{{ option('x') }}\n", "missing 1 required positional argument: 'default'", 2),
+        ("a: 1\na: 2\n", "'a' stands twice in line 2 of the rendered config", None),
+        ("a: {b: 1, b: 2}\n", "'b' stands twice in line 1 of the rendered config", None),
+        ("a: [1\n", "in line 2 of the rendered config", None),
+        ("- a\n- b\n", "it renders no mapping", None),
+        ("", "it renders no mapping", None),
+        ("a: {b: 2024-01-01}\n", "a.b is a date: put it in quotes", None),
+        ("on: 1\n", "the key True is no text: put it in quotes", None),
+        ("a: .nan\n", "nan is no number that a config can hold", None),
+        ("a: !!python/object/apply:os.system [id]\n", "could not determine a constructor", None),
+        ("a: &a [*a]\n", "maximum recursion depth exceeded", None),
+    ],
+)
+def test_what_is_wrong_with_a_template_is_said_with_its_line(text, message, line):
+    error = error_of(text)
+    assert message in error["message"]
+    assert (error["template"], error["line"]) == ("mine.j2", line)
+
+
+def test_an_error_in_a_parent_names_the_parent():
+    error = error_of('{# no learning rate #}\n{% extends "axolotl/sft.yaml.j2" %}\n')
+    assert error["message"] == "'learning_rate' is undefined"
+    assert error["template"] == "axolotl/sft.yaml.j2"
+    assert "learning_rate" in shipped_templates()["axolotl/sft.yaml.j2"].splitlines()[error["line"] - 1]
+
+
+def test_one_bad_template_leaves_the_others_alone():
+    good = {"id": "good", "template": "axolotl/lora.yaml.j2", "values": template_values(VALUES)}
+    bad = {"id": "bad", "template": "bad.j2", "values": template_values(VALUES)}
+    results = render_configs({"templates": {**shipped_templates(), "bad.j2": "{{ x }}"}, "requests": [bad, good]})["results"]
+    assert "error" in results["bad"]
+    assert "config" in results["good"]
+
+
+def test_the_sources_of_a_template():
+    texts = {
+        "a": '{% extends "b" %}{% include "c" ignore missing %}',
+        "b": "{%- import 'd' as d -%}{% from \"e\" import x, y %}",
+        "c": "",
+        "d": "",
+        "e": "{# extends #}",
+        "f": "{% include hyperparameters.name %}",
+        "g": '{% extends "a" if gpus else "b" %}',
+    }
+    assert set(template_sources("a", texts)) == {"a", "b", "c", "d", "e"}
+    assert template_sources("e", texts) == ("e",)
+    assert set(template_sources("f", texts)) == set(texts)
+    assert set(template_sources("g", texts)) == set(texts)
+    assert template_sources("axolotl/lora.yaml.j2", shipped_templates()) == ("axolotl/lora.yaml.j2", "axolotl/sft.yaml.j2")
+
+
+# ----------------------------------------------------------------------------------------------- the judge
+
+VALIDATE = """
+import copy, json, sys
+from axolotl.utils.dict import DictDefault
+from axolotl.utils.config import prepare_plugins, validate_config
+verdicts = {}
+for name, (config, gpus) in json.load(sys.stdin).items():
+    try:
+        cfg = DictDefault(copy.deepcopy(config))
+        prepare_plugins(cfg)
+        capabilities = {"bf16": gpus > 0, "fp8": False, "tf32": gpus > 0, "n_gpu": gpus, "compute_capability": "sm_90" if gpus else None}
+        checked = validate_config(cfg, capabilities=capabilities, env_capabilities={"torch_version": "2.13.0"})
+        dropped = sorted(set(config) - set(checked) - {key for key, value in config.items() if value is None})
+        verdicts[name] = f"dropped {dropped}" if dropped else "valid"
+    except Exception as wrong:
+        verdicts[name] = repr(wrong)
+json.dump(verdicts, open(sys.argv[1], "w"))
+"""
+
+
+@pytest.mark.axolotl
+@pytest.mark.slow
+def test_axolotl_itself_takes_every_golden_config_and_drops_nothing(tmp_path):
+    engine = find()
+    if engine is None:
+        pytest.skip("the engine is not installed")
+    for name, content in plugin_files().items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    configs = {path.stem: (golden(path)[1], golden(path)[0].gpus) for path in CASES}
+    done = subprocess.run(
+        [engine.python, "-c", VALIDATE, tmp_path / "verdicts.json"],
+        input=json.dumps(configs),
+        env={"PYTHONPATH": "plugin", "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "verdicts.json").read_text()) == dict.fromkeys(configs, "valid")

@@ -1,0 +1,166 @@
+"""Real trainings with rendered configs: events, a clean stop on TERM, resuming, and data that can't teach."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import ftops
+from ftops.engine import find, plugin_files
+from ftops.trainer.config import RunValues, check_rendered, render_configs, shipped_templates, template_for, template_values
+
+pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
+ROWS = 64
+INIT = {"family": "llama", "hiddenSize": 32, "layers": 1, "heads": 2, "vocabSize": 400, "seed": 7}
+FULL = RunValues(
+    "full",
+    {"num_epochs": 12, "micro_batch_size": 4, "sequence_len": 128, "learning_rate": 5.0e-3},
+    base_model="../../../models/m",
+    train_path="../../../data/d/train.jsonl",
+    prepared_path="../../../cache/tokens/d",
+    data_format="messages",
+    validation_path="../../../data/d/validation.jsonl",
+    every=1000,
+)
+
+
+def messages(count, roles=("user", "assistant")):
+    turns = [[{"role": role, "content": f"{role} 말 {number % 7} says hello"} for role in roles] for number in range(count)]
+    return "".join(json.dumps({"messages": turn}, ensure_ascii=False) + "\n" for turn in turns)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    if (found := find()) is None:
+        pytest.skip("the engine is not installed")
+    return found
+
+
+@pytest.fixture(scope="module")
+def store(engine, tmp_path_factory):
+    """A store with a data set and a small base model."""
+    root = tmp_path_factory.mktemp("store")
+    (root / "data" / "d").mkdir(parents=True)
+    (root / "data" / "d" / "train.jsonl").write_text(messages(ROWS))
+    (root / "data" / "d" / "validation.jsonl").write_text(messages(8))
+    make_model(engine, root, root / "models" / "m")
+    return root
+
+
+def make_model(engine, root, output):
+    request = {**INIT, "texts": str(root / "data" / "d" / "train.jsonl"), "fields": ["messages"], "output": str(output)}
+    path = root / f"{output.name}.json"
+    path.write_text(json.dumps(request))
+    script = Path(ftops.__file__).parent / "trainer" / "init_model.py"
+    subprocess.run([engine.python, "-P", script, path], check=True, capture_output=True)
+
+
+def begin(engine, store, run, attempt, values):
+    """Starts an attempt; returns its folder and the process."""
+    request = {"id": "it", "template": template_for(values.method), "values": template_values(values)}
+    rendered = render_configs({"templates": dict(shipped_templates()), "requests": [request]})["results"]["it"]
+    assert check_rendered(rendered["config"], values) == ()
+    folder = store / "runs" / run / f"attempt-{attempt}"
+    for name, content in {"config.yaml": rendered["text"].encode(), **plugin_files()}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    environment = {
+        "PATH": f"{engine.bin}:/usr/bin:/bin",
+        "HOME": os.environ["HOME"],
+        "PYTHONPATH": "plugin",
+        "FTOPS_EVENTS": "events.jsonl",
+        "AXOLOTL_DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    with (folder / "output.log").open("wb") as log:
+        argv = [engine.bin / "axolotl", "train", "config.yaml", "--launcher", "python"]
+        return folder, subprocess.Popen(argv, cwd=folder, env=environment, stdout=log, stderr=log)
+
+
+def events(folder):
+    path = folder / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def finish(folder, process):
+    code = process.wait(300)
+    assert code == 0, (folder / "output.log").read_text()[-3000:]
+    return events(folder)
+
+
+def test_the_same_request_makes_the_same_model_bytes(engine, store):
+    make_model(engine, store, store / "models" / "again")
+    for file in (store / "models" / "m").iterdir():
+        assert (store / "models" / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+    assert sorted(path.name for path in (store / "models").iterdir()) == ["again", "m"]
+
+
+def test_a_training_is_stopped_cleanly_resumed_and_built_upon(engine, store):
+    folder, process = begin(engine, store, "base", 1, FULL)
+    while len(events(folder)) < 10:
+        assert process.poll() is None, (folder / "output.log").read_text()[-3000:]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    stopped = finish(folder, process)
+    last = stopped[-1]
+    assert last["event"] == "end"
+    assert 0 < last["step"] < last["maxSteps"]
+    assert stopped[-2]["event"] == "save" or stopped[-3]["event"] == "save"
+    checkpoint = folder / "output" / f"checkpoint-{last['step']}"
+    assert json.loads((checkpoint / "trainer_state.json").read_text())["global_step"] == last["step"]
+
+    resumed = replace(FULL, resume_from=f"../attempt-1/output/{checkpoint.name}")
+    folder, process = begin(engine, store, "base", 2, resumed)
+    told = finish(folder, process)
+    check_events(told, first_step=last["step"])
+    losses = [each["loss"] for each in stopped + told if each["event"] == "log"]
+    assert losses[-1] < losses[0] / 2
+    seen = [each["tokens_seen"] for each in stopped + told if each["event"] == "log"]
+    assert seen == sorted(seen)
+
+    lora = replace(FULL, method="lora", base_model="../../base/attempt-2/output", hyperparameters={"max_steps": 5})
+    folder, process = begin(engine, store, "lora", 1, lora)
+    check_events(finish(folder, process), first_step=0)
+    assert (folder / "output" / "adapter_model.safetensors").stat().st_size > 0
+
+
+def check_events(told, first_step):
+    kinds = [each["event"] for each in told]
+    assert (kinds[0], kinds[-1]) == ("begin", "end")
+    assert (kinds.count("begin"), kinds.count("end")) == (1, 1)
+    assert told[0]["step"] == first_step
+    assert told[-1]["step"] == told[-1]["maxSteps"] == told[0]["maxSteps"]
+    assert [each["time"] for each in told] == sorted(each["time"] for each in told)
+    steps = [each["step"] for each in told if each["event"] == "log"]
+    assert steps == list(range(first_step + 1, told[-1]["maxSteps"] + 1))
+    wanted = {"loss", "learning_rate", "grad_norm", "epoch", "tokens_seen", "tokens_per_second", "memory/max_resident_gib"}
+    assert wanted <= next(each for each in told if each["step"] == first_step + 2 and each["event"] == "log").keys()
+    assert all("eval_loss" in each for each in told if each["event"] == "evaluate")
+    assert {"event": "save", "step": told[-1]["step"]}.items() <= next(e for e in told if e["event"] == "save").items()
+
+
+@pytest.mark.parametrize(
+    ("roles", "sequence_len", "why"), [(("system", "user"), 128, "labels"), (("user", "assistant"), 2, "empty")]
+)
+def test_data_without_anything_to_learn_ends_before_the_first_step(engine, store, roles, sequence_len, why):
+    data = store / "data" / why
+    data.mkdir()
+    (data / "train.jsonl").write_text(messages(ROWS, roles))
+    values = replace(
+        FULL,
+        hyperparameters={"max_steps": 3, "sequence_len": sequence_len},
+        train_path=f"../../../data/{why}/train.jsonl",
+        prepared_path=f"../../../cache/tokens/{why}",
+        validation_path=None,
+    )
+    folder, process = begin(engine, store, why, 1, values)
+    assert process.wait(300) != 0
+    assert events(folder) == []
+    assert "ftops: no supervised tokens" in (folder / "output.log").read_text(), why
