@@ -62,7 +62,7 @@ class FileDigest:
     sha256: str
 
 
-class _Fault(Exception):  # noqa: N818  (it is a reason, and never leaves this module)
+class _Fault(Exception):
     """Why a file or folder is not whole."""
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ftops.checks.rows import BATCH, row_digests, row_numbers
 from ftops.data import MESSAGES, Column, Contents, DataFile, JsonlWriter, read
-from ftops.errors import ChecksFailed, Diagnostic, ExternalError, SpecError, Where, did_you_mean
+from ftops.errors import ChecksFailed, Diagnostic, ExternalError, Where
 from ftops.kinds.dataset import PIPELINE_VERSION, SHAPES, DatasetSpec, Split
 from ftops.store import Store, publish_folder, read_json
 from ftops.values import FORMAT_VERSION, Finding, Json, Source
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 SPLITS: Final = ("train", "validation", "test")
 SHOWN: Final = 20
 """Findings that are told one by one; all are counted."""
-OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {"instruction": ("input", "system"), "chat": ()}
-"""The fields that a row of each shape may have."""
-
 Progress = Callable[[str, int, int], None]
 """Is told the stage (read, check, split, write), how much is done, and of how much: files, checks, then rows."""
 
@@ -142,28 +139,13 @@ def verify(folder: Path) -> tuple[Diagnostic, ...]:
 def columns_of(spec: DatasetSpec) -> tuple[Column, ...]:
     """The fields of the prepared rows and where they are read from: where `columns` says, else a column of their name.
 
-    A column that is mapped to one field is not read for another by its name. Raises SpecError for a mapped field that
-    the rows can't have.
+    A column that is mapped to one field is not read for another by its name.
     """
     named = spec.source.columns
     required = SHAPES[spec.shape]
-    # Alpaca rows have no place for a system prompt.
-    optional = [name for name in OPTIONAL[spec.shape] if (name, spec.output.format) != ("system", "alpaca")]
-    fields = (*required, *optional)
-    unknown = [
-        Diagnostic(
-            f"source.columns: {name!r} is no field of shape {spec.shape} written as {spec.output.format}",
-            f"expected {', '.join(fields)}",
-            did_you_mean(name, fields),
-        )
-        for name in named
-        if name not in fields
-    ]
-    if unknown:
-        raise SpecError(*unknown)
     return tuple(
         Column(name, named.get(name, name), required=name in required, mapped=name in named)
-        for name in fields
+        for name in spec.fields
         if name in named or name in required or name not in named.values()
     )
 

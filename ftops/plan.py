@@ -43,7 +43,8 @@ def make_plan(
                     faults += error.diagnostics
     if faults:
         raise PlanError(*faults)
-    return Plan(tuple(change for address, change in planned.items() if address in chosen))
+    changes = tuple(change for address, change in planned.items() if address in chosen)
+    return Plan(changes, warnings=tuple(f"{each.address}: {text}" for each in changes for text in each.advice))
 
 
 def ordered(resources: Mapping[Address, Resource]) -> Iterator[Address]:

@@ -51,6 +51,10 @@ class DatasetRecord(Strict):
     metadata: RecordMetadata
     status: DatasetStatus
 
+    def input_commits(self) -> tuple[str | None, ...]:
+        """The commits that its content was made from."""
+        return (self.status.input_commit,)
+
     @property
     def path(self) -> str:
         return f"{FOLDER}datasets/{self.metadata.name}.yaml"
@@ -103,6 +107,10 @@ class RunRecord(Strict):
     metadata: RecordMetadata
     status: RunStatus
 
+    def input_commits(self) -> tuple[str | None, ...]:
+        """The commits that its content was made from."""
+        return tuple(entry.input_commit for entry in self.status.runs.values())
+
     @property
     def path(self) -> str:
         return f"{FOLDER}runs/{self.metadata.name}.yaml"
@@ -142,6 +150,10 @@ class ModelRecord(Strict):
     metadata: ModelRecordMetadata
     status: ModelStatus
 
+    def input_commits(self) -> tuple[str | None, ...]:
+        """The commits that its content was made from."""
+        return (self.status.input_commit,)
+
     @property
     def path(self) -> str:
         return f"{FOLDER}models/{self.metadata.name}/{self.metadata.version}.yaml"
@@ -169,7 +181,7 @@ def dump(record: Record) -> bytes:
 
 
 class _Dumper(yaml.CSafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  (what PyYAML calls)
         """Never an anchor: a reader sees every value where it stands."""
         return True
 

@@ -235,7 +235,7 @@ class Change:
     """What would happen to one resource, and why.
 
     `inputs` is the meaning that `digest` was taken of; `needs` are the addresses that must be done before.
-    A no-op has a reason too, in `note`.
+    A no-op has a reason too, in `note`; `advice` is what a person should decide although nothing has to be done.
     """
 
     address: Address
@@ -245,6 +245,7 @@ class Change:
     steps: tuple[Step, ...] = ()
     needs: tuple[Address, ...] = ()
     note: str = ""
+    advice: tuple[str, ...] = ()
     digest: str | None = None
     inputs: Json = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,14 @@ from ftops.records import Record, dump, is_record, merge, parse
 from ftops.store import cannot_write, open_regular, write_atomic
 
 RESULT_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """In a few words where records are now; `complete` is False where a push was wanted and did not happen."""
+
+    text: str
+    complete: bool = True
 
 
 @dataclass(slots=True)
@@ -65,7 +74,7 @@ class WriteBack:
         said = commit(repository, self.workspace, mine, subject, {**self.trailers, **trailers})
         for path, record in mine.items():
             self.records[path] = merge(self.records.get(path), record)
-        return said
+        return said.text
 
 
 def commit(
@@ -76,10 +85,10 @@ def commit(
     trailers: Mapping[str, str],
     *,
     push: bool | None = None,
-) -> str:
+) -> Written:
     """Commits records, merged by key with what stands at the newest tip; pushes them where ftops.yaml or `push` says so.
 
-    Returns in a few words where they are now.
+    A push that fails leaves the records committed here.
     """
 
     def merged(tip: Tip) -> dict[str, bytes]:
@@ -100,12 +109,12 @@ def commit(
             PushState.PROPOSED: f"pushed to {git.remote}/{pushed.branch} for a pull request",
             PushState.LOCAL: f"committed on {pushed.branch}, not pushed",
         }[pushed.state]
-        return f"{where}. {pushed.detail}".removesuffix(". ")
+        return Written(f"{where}. {pushed.detail}".removesuffix(". "), pushed.state is not PushState.LOCAL)
     made = commit_records(repository, request)
     if made is None:
-        return "recorded already"
+        return Written("recorded already")
     kept = f"; your edits of {', '.join(made.left_alone)} were kept" if made.left_alone else ""
-    return f"commit {made.id[:10]} on {made.branch}{kept}"
+    return Written(f"commit {made.id[:10]} on {made.branch}{kept}")
 
 
 def read_results(folder: Path) -> dict[str, Record]:
@@ -121,7 +130,7 @@ def read_results(folder: Path) -> dict[str, Record]:
             continue
         if not is_record(path):
             raise ExternalError(Diagnostic(f"{path}: no record of ftops; nothing was committed"))
-        with open(open_regular(place), "rb") as file:
+        with os.fdopen(open_regular(place), "rb") as file:
             text = file.read(RESULT_BYTES + 1)
         if len(text) > RESULT_BYTES:
             raise ExternalError(Diagnostic(f"{path}: larger than a record may be ({RESULT_BYTES} bytes)"))

@@ -6,14 +6,14 @@ import os
 
 import pytest
 
+from ftops import engine
+
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch, tmp_path_factory):
     """A fresh HOME without git configuration; ftops's and MLflow's settings of the caller don't leak in."""
     home = tmp_path_factory.mktemp("home")
-    engines = os.environ.get("FTOPS_ENGINE_HOME") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ftops", "engines"
-    )
+    engines = str(engine.home())
     for name in list(os.environ):
         if name.startswith(("FTOPS_", "MLFLOW_", "GIT_", "GITHUB_", "DVC_", "XDG_")):
             monkeypatch.delenv(name)

@@ -118,7 +118,9 @@ def test_two_installations_at_once_do_the_work_once(home, monkeypatch):
     build_by(monkeypatch, build)
     said = []
     first = threading.Thread(target=engine.install, args=(engine.AXOLOTL, lambda _: None))
-    second = threading.Thread(target=engine.install, args=(engine.AXOLOTL, lambda line: (said.append(line), finish.set())))
+    second = threading.Thread(
+        target=engine.install, args=(engine.AXOLOTL, lambda line: (said.append(line), finish.set()))
+    )
     first.start()
     assert begun.wait(10)
     second.start()
@@ -218,7 +220,9 @@ def test_the_plugin_stands_alone():
 
 
 def test_importing_is_light():
-    script = "import sys, ftops.engine, ftops.sandbox; print([m for m in ('jinja2', 'yaml', 'click') if m in sys.modules])"
+    script = (
+        "import sys, ftops.engine, ftops.sandbox; print([m for m in ('jinja2', 'yaml', 'click') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

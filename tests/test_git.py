@@ -843,10 +843,10 @@ def test_a_shallow_clone_pushes(remote, repo, tmp_path):
     assert status(tmp_path / "shallow") == ""
 
 
-def test_passwords_of_a_remote_are_not_repeated(repo):
-    git(repo, "remote", "add", "origin", "http://user:hunter2@127.0.0.1:9/x.git")
+def test_passwords_in_what_a_remote_says_are_not_repeated(repo, remote):
+    reject(remote, "echo see https://user:hunter2@example.com/rules; exit 1")
     pushed = push_records(opened(repo), "origin", request({RECORD: "done\n"}))
-    assert pushed.state is PushState.LOCAL
+    assert "https://***@example.com/rules" in pushed.detail
     assert "hunter2" not in pushed.detail
 
 

@@ -51,7 +51,9 @@ def test_the_child_sees_no_environment_and_no_current_folder(monkeypatch, tmp_pa
     assert render("a: 1")["config"] == {"a": 1}
 
 
-@pytest.mark.parametrize("bomb", ["{{ 'a' * 500000000 }}", "a: {{ range(99999) | list | string * 9000 }}", "{{ [0] * 10**12 }}"])
+@pytest.mark.parametrize(
+    "bomb", ["{{ 'a' * 500000000 }}", "a: {{ range(99999) | list | string * 9000 }}", "{{ [0] * 10**12 }}"]
+)
 def test_memory_bombs_name_the_memory(bomb):
     assert "more memory" in render(bomb, memory=256 * sandbox.MIB)["error"]["message"]
 
@@ -100,7 +102,12 @@ def test_jinjas_own_range_limit_is_an_error_of_the_template():
 
 @pytest.mark.parametrize(
     "escape",
-    ["{{ ''.__class__ }}", "{{ hyperparameters.__init__.__globals__ }}", "{{ owned.__globals__ }}", "{{ rest.__code__ }}"],
+    [
+        "{{ ''.__class__ }}",
+        "{{ hyperparameters.__init__.__globals__ }}",
+        "{{ owned.__globals__ }}",
+        "{{ rest.__code__ }}",
+    ],
 )
 def test_the_way_out_of_the_template_is_closed(escape):
     assert "unsafe" in render(f"a: 1\nb: {escape}")["error"]["message"]

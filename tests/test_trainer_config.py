@@ -104,7 +104,9 @@ def test_flash_attention_needs_a_gpu():
 
 
 def test_a_template_that_leaves_the_cpu_switches_out_is_refused_on_a_cpu():
-    text = "\n".join(f"{{{{ owned({key!r}) }}}}" for key in owned_values(VALUES)) + "\n{{ rest() }}\nlearning_rate: 0.1\n"
+    text = (
+        "\n".join(f"{{{{ owned({key!r}) }}}}" for key in owned_values(VALUES)) + "\n{{ rest() }}\nlearning_rate: 0.1\n"
+    )
     config = render(VALUES, "mine.j2", mine=text)["config"]
     assert {fault.path[0] for fault in check_rendered(config, VALUES)} >= {"bf16", "lora_qkv_kernel", "sample_packing"}
     assert check_rendered(config, dataclasses.replace(VALUES, gpus=1)) == ()
@@ -199,7 +201,9 @@ def test_an_error_in_a_parent_names_the_parent():
 def test_one_bad_template_leaves_the_others_alone():
     good = {"id": "good", "template": "axolotl/lora.yaml.j2", "values": template_values(VALUES)}
     bad = {"id": "bad", "template": "bad.j2", "values": template_values(VALUES)}
-    results = render_configs({"templates": {**shipped_templates(), "bad.j2": "{{ x }}"}, "requests": [bad, good]})["results"]
+    results = render_configs({"templates": {**shipped_templates(), "bad.j2": "{{ x }}"}, "requests": [bad, good]})[
+        "results"
+    ]
     assert "error" in results["bad"]
     assert "config" in results["good"]
 
@@ -218,7 +222,10 @@ def test_the_sources_of_a_template():
     assert template_sources("e", texts) == ("e",)
     assert set(template_sources("f", texts)) == set(texts)
     assert set(template_sources("g", texts)) == set(texts)
-    assert template_sources("axolotl/lora.yaml.j2", shipped_templates()) == ("axolotl/lora.yaml.j2", "axolotl/sft.yaml.j2")
+    assert template_sources("axolotl/lora.yaml.j2", shipped_templates()) == (
+        "axolotl/lora.yaml.j2",
+        "axolotl/sft.yaml.j2",
+    )
 
 
 # ----------------------------------------------------------------------------------------------- the judge

@@ -105,7 +105,11 @@ def test_preference_data_loses_keys_that_supervised_data_has():
         ("num_epochs", {"a": 1}, "num_epochs: expected float, got {'a': 1}"),
         ("num_epochs", [1], "num_epochs: expected float, got [1]"),
         ("num_epochs", None, "num_epochs: expected float, got None"),
-        ("excess_length_strategy", "cut", "excess_length_strategy: expected 'drop' or 'truncate' or 'raise', got 'cut'"),
+        (
+            "excess_length_strategy",
+            "cut",
+            "excess_length_strategy: expected 'drop' or 'truncate' or 'raise', got 'cut'",
+        ),
     ],
 )
 def test_a_value_of_a_wrong_type(key, value, expected):
@@ -134,7 +138,9 @@ def test_what_axolotl_takes_is_taken(key, value):
     assert check_hyperparameters({key: value}) == ()
 
 
-@pytest.mark.parametrize("key", [*OWNED, "mlflow_run_name", "hub_model_id", "use_wandb", "wandb_mode", "use_ray", "hatchery"])
+@pytest.mark.parametrize(
+    "key", [*OWNED, "mlflow_run_name", "hub_model_id", "use_wandb", "wandb_mode", "use_ray", "hatchery"]
+)
 def test_what_ftops_owns_is_refused_and_says_what_to_use(key):
     fault = one(check_hyperparameters({key: "anything"}))
     assert "ftops owns it" in fault.summary

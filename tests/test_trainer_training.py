@@ -14,7 +14,14 @@ import pytest
 
 import ftops
 from ftops.engine import find, plugin_files
-from ftops.trainer.config import RunValues, check_rendered, render_configs, shipped_templates, template_for, template_values
+from ftops.trainer.config import (
+    RunValues,
+    check_rendered,
+    render_configs,
+    shipped_templates,
+    template_for,
+    template_values,
+)
 
 pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
 ROWS = 64
@@ -32,7 +39,9 @@ FULL = RunValues(
 
 
 def messages(count, roles=("user", "assistant")):
-    turns = [[{"role": role, "content": f"{role} 말 {number % 7} says hello"} for role in roles] for number in range(count)]
+    turns = [
+        [{"role": role, "content": f"{role} 말 {number % 7} says hello"} for role in roles] for number in range(count)
+    ]
     return "".join(json.dumps({"messages": turn}, ensure_ascii=False) + "\n" for turn in turns)
 
 
@@ -140,7 +149,15 @@ def check_events(told, first_step):
     assert [each["time"] for each in told] == sorted(each["time"] for each in told)
     steps = [each["step"] for each in told if each["event"] == "log"]
     assert steps == list(range(first_step + 1, told[-1]["maxSteps"] + 1))
-    wanted = {"loss", "learning_rate", "grad_norm", "epoch", "tokens_seen", "tokens_per_second", "memory/max_resident_gib"}
+    wanted = {
+        "loss",
+        "learning_rate",
+        "grad_norm",
+        "epoch",
+        "tokens_seen",
+        "tokens_per_second",
+        "memory/max_resident_gib",
+    }
     assert wanted <= next(each for each in told if each["step"] == first_step + 2 and each["event"] == "log").keys()
     assert all("eval_loss" in each for each in told if each["event"] == "evaluate")
     assert {"event": "save", "step": told[-1]["step"]}.items() <= next(e for e in told if e["event"] == "save").items()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ftops.cli import wants_color
-from ftops.cli.plan import choosing, sealed_plan
+from ftops.cli.plan import Choice, choosing, sealed_plan
 from ftops.errors import Diagnostic, PlanError, RunFailed, UsageError
 from ftops.render import plan_text, saved_seal
 
@@ -36,8 +36,7 @@ def apply(
     start: Path,
     saved: Path | None,
     results: Path | None,
-    targets: tuple[str, ...],
-    excludes: tuple[str, ...],
+    choice: Choice,
     *,
     yes: bool,
     no_commit: bool,
@@ -49,7 +48,7 @@ def apply(
     _refuse_pull_requests()
     if no_commit != (results is not None):
         raise UsageError(Diagnostic("--no-commit and --results DIR go together"))
-    if saved is not None and (targets or excludes):
+    if saved is not None and choice:
         raise UsageError(Diagnostic("a saved plan says what to do: --target and --exclude don't go with it"))
     from ftops.observe import open_workspace
 
@@ -58,7 +57,7 @@ def apply(
         text = saved.read_text(encoding="utf-8")
         made, observed = _check_saved(workspace, saved, text)
     else:
-        made, observed = sealed_plan(workspace, targets, excludes)
+        made, observed = sealed_plan(workspace, choice)
     click.echo(plan_text(made, color=wants_color()))
     if not made.has_changes:
         return
@@ -81,7 +80,7 @@ def _check_saved(workspace: Workspace, saved: Path, text: str) -> tuple[Plan, Ob
     from ftops.plan import moved
 
     seal, targets = saved_seal(text)
-    made, observed = sealed_plan(workspace, targets, ())
+    made, observed = sealed_plan(workspace, Choice(targets))
     if made.seal is None or (changes := moved(seal, made.seal)):
         raise PlanError(
             Diagnostic(

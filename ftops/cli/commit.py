@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ftops.errors import Diagnostic, UsageError
+from ftops.errors import Diagnostic, ExternalError, UsageError
+
+if TYPE_CHECKING:
+    from ftops.records import Record
 
 
 @click.command(epilog="Example:  ftops commit results")
@@ -28,5 +33,18 @@ def commit(start: Path, folder: Path, *, push: bool | None) -> None:
     if not records:
         raise UsageError(Diagnostic(f"{folder} holds no record: nothing to commit"))
     names = ", ".join(sorted({record.metadata.name for record in records.values()}))
-    said = write_back.commit(workspace.repository, workspace, records, f"ftops: results of {names}", {}, push=push)
-    click.echo(said)
+    head = workspace.repository.head().commit
+    trailers = {"Ftops-Input-Commit": _input_commit(records.values()) or head or "none"}
+    subject = f"ftops: results of {names}"
+    written = write_back.commit(workspace.repository, workspace, records, subject, trailers, push=push)
+    if not written.complete:
+        raise ExternalError(
+            Diagnostic(written.text, hint="the records are committed here; push when the remote answers")
+        )
+    click.echo(written.text)
+
+
+def _input_commit(records: Iterable[Record]) -> str | None:
+    """The commit that the results were made from, where the records agree on one."""
+    commits = {entry for record in records for entry in record.input_commits() if entry is not None}
+    return commits.pop() if len(commits) == 1 else None

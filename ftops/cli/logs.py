@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def logs(start: Path, name: str, attempt: int | None, *, follow: bool) -> None:
     folder = store.attempt(newest.id, attempt or newest.attempt)
     if not (folder / "output.log").exists():
         raise UsageError(Diagnostic(f"{newest.id} has no attempt {attempt or newest.attempt} with a log"))
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     with (folder / "output.log").open("rb") as log:
         while True:
             job = observe_attempt(folder)  # before reading, so that the last lines are read

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +20,24 @@ if TYPE_CHECKING:
     from ftops.values import Observed, Plan
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which resources a command is about: the addresses given with --target and --exclude."""
+
+    targets: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.targets or self.excludes)
+
+
 def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of plan and apply that choose resources."""
+    """The options of plan and apply that choose resources; the command gets them as `choice`."""
+
+    @wraps(command)
+    def chosen(*args: Any, targets: tuple[str, ...], excludes: tuple[str, ...], **options: Any) -> Any:
+        return command(*args, choice=Choice(targets, excludes), **options)
+
     target = click.option(
         "--target",
         "targets",
@@ -34,19 +52,17 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="ADDRESS",
         help="All but this resource and what needs it; repeatable.",
     )
-    return target(exclude(command))
+    return target(exclude(chosen))
 
 
-def sealed_plan(workspace: Workspace, targets: tuple[str, ...], excludes: tuple[str, ...]) -> tuple[Plan, Observed]:
-    """The plan for a project as it is now, sealed; nothing is written anywhere."""
-    from dataclasses import replace
-
+def sealed_plan(workspace: Workspace, choice: Choice) -> tuple[Plan, Observed]:
+    """The plan for a project as it is now, sealed, and what it was made from; nothing is written anywhere."""
     from ftops.configs import render_plan
     from ftops.observe import observe
     from ftops.plan import make_plan, make_seal
 
     observed = observe(workspace)
-    plan = make_plan(workspace.specs, observed, targets=targets, excludes=excludes)
+    plan = make_plan(workspace.specs, observed, targets=choice.targets, excludes=choice.excludes)
     configs = {str(address): config.digest for address, config in render_plan(plan, workspace).items()}
     return replace(plan, seal=make_seal(plan, workspace.specs, observed, configs)), observed
 
@@ -64,20 +80,12 @@ def sealed_plan(workspace: Workspace, targets: tuple[str, ...], excludes: tuple[
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to do.")
 @choosing
 @click.pass_obj
-def plan(
-    start: Path,
-    form: str,
-    out: Path | None,
-    targets: tuple[str, ...],
-    excludes: tuple[str, ...],
-    *,
-    detailed_exitcode: bool,
-) -> None:
+def plan(start: Path, form: str, out: Path | None, choice: Choice, *, detailed_exitcode: bool) -> None:
     """Show what apply would do, and why. Nothing is changed, fetched or run."""
     from ftops.observe import open_workspace
     from ftops.store import write_atomic
 
-    made, _ = sealed_plan(open_workspace(start), targets, excludes)
+    made, _ = sealed_plan(open_workspace(start), choice)
     if out is not None:
         write_atomic(out, plan_json(made).encode())
     match form:

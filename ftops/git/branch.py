@@ -143,10 +143,9 @@ def _follow_each(place: Repository, pending: _Pending, copy: dict[str, str]) -> 
     base = pending.old or place.empty_tree()
     edited, entries = [], {}
     for path, (before, after) in place.changes(pending.old, pending.new).items():
-        step = write_tree(place, base, {path: after})
-        if _read_tree(place, base, step, copy):
-            base = step
-        elif _staged(place, path, copy) in (before, after):
+        if _read_tree(place, base, write_tree(place, base, {path: after}), copy):
+            continue
+        if _staged(place, path, copy) in (before, after):
             entries[path] = after
         else:
             edited.append(path)

@@ -36,6 +36,9 @@ Format = Literal["csv", "json", "jsonl", "parquet"]
 SHAPES: Final = {"instruction": ("instruction", "output"), "chat": ("messages",)}
 """The fields that a row of each shape must have."""
 
+OPTIONAL: Final = {"instruction": ("input", "system"), "chat": ()}
+"""The fields that a row of each shape may have."""
+
 
 class SourceSpec(Strict):
     path: RelativePath | None = Field(default=None, description="The file, relative to the project.")
@@ -112,7 +115,28 @@ class DatasetSpec(Strict):
     def _fits(self) -> DatasetSpec:
         if self.shape == "chat" and self.output.format != "messages":
             raise PydanticCustomError("output", "a chat cannot be written as alpaca: expected output.format messages")
+        for name in self.source.columns:
+            if name not in self.fields:
+                raise PydanticCustomError(
+                    "columns",
+                    "source.columns: {name} is no field of shape {shape} written as {format}: expected {fields}",
+                    {
+                        "name": name,
+                        "shape": self.shape,
+                        "format": self.output.format,
+                        "fields": ", ".join(self.fields),
+                    },
+                )
+        names = [check.name for check in self.checks]
+        if len(set(names)) != len(names):
+            raise PydanticCustomError("checks", "the same check stands twice: {names}", {"names": ", ".join(names)})
         return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that a row may have. Alpaca rows have no place for a system prompt."""
+        optional = [name for name in OPTIONAL[self.shape] if (name, self.output.format) != ("system", "alpaca")]
+        return (*SHAPES[self.shape], *optional)
 
 
 class Dataset(Resource):

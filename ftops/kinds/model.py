@@ -79,14 +79,15 @@ class Model(Resource):
             if changed or before is None:
                 reasons += changed
                 steps.append(LabelVersion(self.metadata.name, version, aliases[version], tags))
-        note = " ".join(self._notes(recorded, context))
+        advice = tuple(self._advice(recorded, context))
         inputs = self.spec.model_dump(mode="json", by_alias=True)
         identity = digest(inputs)
         needs = tuple(dict.fromkeys(reference.target for reference in self.references()))
         if not steps:
             return noop(
                 self.address,
-                note or "every version and alias is as specified",
+                "every version and alias is as specified",
+                advice=advice,
                 digest=identity,
                 inputs=inputs,
                 needs=needs,
@@ -98,7 +99,7 @@ class Model(Resource):
             reasons=tuple(reasons),
             steps=(*steps, CommitRecords(self.address)),
             needs=needs,
-            note=note,
+            advice=advice,
             digest=identity,
             inputs=inputs,
         )
@@ -108,7 +109,7 @@ class Model(Resource):
             return tuple(sorted(self.spec.versions[version].tags))
         return recorded[version].tags
 
-    def _notes(self, recorded: Mapping[str, VersionState], context: Context) -> Iterator[str]:
+    def _advice(self, recorded: Mapping[str, VersionState], context: Context) -> Iterator[str]:
         """What a person should know about versions that stay as they are although something moved."""
         for version, state in recorded.items():
             spec = self.spec.versions.get(version)

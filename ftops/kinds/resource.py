@@ -49,7 +49,7 @@ class Resource(Strict):
         """The files and folders whose identity planning needs."""
         return iter(())
 
-    def plan(self, context: Context) -> Change:
+    def plan(self, context: Context) -> Change:  # noqa: ARG002  (each kind has its own)
         """What would happen to this resource; what it needs has been planned before."""
         raise TypeError(f"{self.kind_name} is not planned")
 

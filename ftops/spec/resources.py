@@ -92,9 +92,9 @@ def load(
     loading.read(texts)
     project = loading.resources.get(loading.project_address) if loading.project_address is not None else None
     loading.check(project if isinstance(project, Project) else None, known_templates)
-    found = sorted(loading.diagnostics, key=_by_place)
-    if not isinstance(project, Project) or any(each.severity is Severity.ERROR for each in found):
-        return None, tuple(found)
+    diagnostics = sorted(loading.diagnostics, key=_by_place)
+    if not isinstance(project, Project) or any(each.severity is Severity.ERROR for each in diagnostics):
+        return None, tuple(diagnostics)
     kinds = list(KINDS)
     addresses = sorted(
         (each for each in loading.resources if each.kind in KINDS), key=lambda each: (kinds.index(each.kind), each.name)
@@ -104,10 +104,10 @@ def load(
         resources={each: loading.resources[each] for each in addresses},
         spec_digests={str(each): loading.digests[each] for each in (project.address, *addresses)},
         files=tuple(sorted(texts)),
-        warnings=tuple(found),
+        warnings=tuple(diagnostics),
         _sources=loading.sources,
     )
-    return specs, tuple(found)
+    return specs, tuple(diagnostics)
 
 
 @dataclass(slots=True)
@@ -233,9 +233,9 @@ def merged(defaults: Json, spec: Json) -> Json:
     return defaults | {key: merged(defaults.get(key), value) for key, value in spec.items()}
 
 
-def _plainer(found: Iterable[Fault]) -> Iterator[Fault]:
+def _plainer(all_faults: Iterable[Fault]) -> Iterator[Fault]:
     """A version of the format that is not ours explains itself by more than the one text that was expected."""
-    for fault in found:
+    for fault in all_faults:
         if fault.path == ("apiVersion",) and "found" in fault.summary:
             hint = f"this ftops reads {API_VERSION}; for a newer format, install a newer ftops"
             yield Fault(fault.path, fault.summary, hint)

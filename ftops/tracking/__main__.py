@@ -61,7 +61,7 @@ def follow(root: Path, pid: int, secrets: tuple[str, ...]) -> None:
         if not over:
             last_seen = time.monotonic()
         if mirror is None and pending(root):
-            from ftops.tracking.mirror import Mirror  # noqa: PLC0415  (imports mlflow)
+            from ftops.tracking.mirror import Mirror
 
             mirror = Mirror(root, os.environ["MLFLOW_TRACKING_URI"])
         error = clean(mirror.send_all(), secrets) if mirror is not None else ""

@@ -6,6 +6,7 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def mask(text: str) -> str:
     return _QUERY_SECRET.sub(r"\1***", _USER_INFO.sub("***@", text))
 
 
+@lru_cache(4096)
 def key(text: str) -> str:
     """`text` as a name of a metric, parameter or tag: the letters that MLflow takes, no path that leads elsewhere."""
     plain = posixpath.normpath(re.sub(r"[^\w\-. /]", "_", text)).lstrip("./")
