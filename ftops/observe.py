@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from ftops import dvc, spec
 from ftops.git import Repository, open_repository
 from ftops.kinds.training_run import TrainingRun
-from ftops.records import FOLDER, DatasetRecord, ModelRecord, Record, RunRecord, is_record, parse
+from ftops.records import (
+    FOLDER,
+    Attempt,
+    DatasetRecord,
+    ModelRecord,
+    Record,
+    RunEntry,
+    RunRecord,
+    is_record,
+    parse,
+)
 from ftops.spec import Specs
 from ftops.store import Store, open_regular
 from ftops.trainer.config import shipped_templates, template_for, template_sources
@@ -113,17 +124,18 @@ def _dataset(record: DatasetRecord) -> DatasetState:
 
 
 def _history(record: RunRecord) -> RunHistory:
-    runs = {
-        key: TrainedRun(
-            key,
-            entry.inputs,
-            entry.phase,
-            max((int(number) for number in entry.attempts), default=0),
-            next((each.reason or "" for _, each in sorted(entry.attempts.items(), reverse=True)), ""),
-        )
-        for key, entry in record.status.runs.items()
-    }
-    return RunHistory(record.status.current, runs)
+    return RunHistory(record.status.current, {key: _trained(key, entry) for key, entry in record.status.runs.items()})
+
+
+def _trained(key: str, entry: RunEntry) -> TrainedRun:
+    last = max((int(number) for number in entry.attempts), default=0)
+    attempt = entry.attempts.get(str(last), Attempt(phase=entry.phase))
+    seconds = None
+    if attempt.started_at is not None and attempt.ended_at is not None:
+        seconds = (
+            datetime.fromisoformat(attempt.ended_at) - datetime.fromisoformat(attempt.started_at)
+        ).total_seconds()
+    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds)
 
 
 def _versions(records: Iterable[ModelRecord]) -> dict[str, dict[str, VersionState]]:

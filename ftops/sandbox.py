@@ -74,7 +74,7 @@ def _why(code: int, complaint: IO[bytes], memory: int, seconds: float, output: i
 
 
 def _failure(why: str) -> SpecError:
-    from ftops.errors import Diagnostic, SpecError
+    from ftops.errors import Diagnostic, SpecError  # the child loads this file before it can find ftops
 
     hint = "look for a loop without end, or a value that grows, in what was rendered"
     return SpecError(Diagnostic(f"rendering was stopped: {why}", hint=hint))

@@ -231,6 +231,14 @@ Step = FetchData | PrepareData | MakeBaseModel | Train | RegisterVersion | Label
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long a training would take, in seconds, by what the run `like` took (scaled to the length asked for)."""
+
+    seconds: float
+    like: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What would happen to one resource, and why.
 
@@ -246,6 +254,7 @@ class Change:
     needs: tuple[Address, ...] = ()
     note: str = ""
     advice: tuple[str, ...] = ()
+    estimate: Estimate | None = None
     digest: str | None = None
     inputs: Json = None
 
@@ -311,13 +320,14 @@ class DatasetState:
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """One run of a record: what it was made from and how it ended."""
+    """One run of a record: what it was made from, how it ended, and how many seconds its last attempt took."""
 
     digest: str
     inputs: Json
     phase: RunState
     attempts: int = 0
     detail: str = ""
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from ftops.values import (
     Change,
     ChangeClass,
     CommitRecords,
+    Estimate,
     FetchData,
     LabelVersion,
     MakeBaseModel,
@@ -60,7 +61,7 @@ PLAN = Plan(
             RUN, Action.REPLACE, ChangeClass.RETRAIN,
             reasons=(Reason("hyperparameters.learning_rate", 2e-4, 1e-4), Reason("hyperparameters.warmup_steps", 5, None)),
             steps=(MakeBaseModel("base", SHA), Train("base", "base-0123456789ab", SHA), CommitRecords(RUN)),
-            needs=(DATA,), digest=SHA,
+            needs=(DATA,), digest=SHA, estimate=Estimate(125.4, "base-00112233aabb"),
         ),
         Change(
             LORA, Action.UPDATE, ChangeClass.RESUME, reasons=(Reason("hyperparameters.num_epochs", 1, 2),),

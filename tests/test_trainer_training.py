@@ -87,6 +87,7 @@ def begin(engine, store, run, attempt, values):
         "FTOPS_EVENTS": "events.jsonl",
         "AXOLOTL_DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # else threads that spin starve each other on a busy machine
     }
     with (folder / "output.log").open("wb") as log:
         argv = [engine.bin / "axolotl", "train", "config.yaml", "--launcher", "python"]

@@ -19,10 +19,12 @@ from ftops.values import (
     Change,
     ChangeClass,
     CommitRecords,
+    Estimate,
     Json,
     MakeBaseModel,
     Reason,
     Run,
+    RunHistory,
     RunState,
     Step,
     Train,
@@ -161,7 +163,25 @@ class TrainingRun(Resource):
             digest=identity,
             inputs=inputs,
             note=_standing(live, resume_run),
+            estimate=self._estimate(history, inputs),
         )
+
+    def _estimate(self, history: RunHistory | None, inputs: Json) -> Estimate | None:
+        """The time that the newest like run took, with start and end, times the ratio of the lengths."""
+        if history is None:
+            return None
+        known = [each for each in history.runs.values() if each.seconds and each.phase is RunState.SUCCEEDED]
+        known.sort(key=lambda each: each.digest == history.current)
+        if not known:
+            return None
+        like = known[-1]
+        ratio = 1.0
+        for name in ("max_steps", "num_epochs"):  # max_steps wins in Axolotl too
+            before, after = (tree["hyperparameters"].get(name) for tree in (like.inputs, inputs))
+            if before and after:
+                ratio = after / before
+                break
+        return Estimate((like.seconds or 0.0) * ratio, run_id(self.metadata.name, like.digest))
 
     def _class(
         self, before: Json, reasons: tuple[Reason, ...], live: Run | None, previous: str | None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ftops.render.markdown import diagnostics_github, plan_markdown
-from ftops.render.progress import clock, status_json, status_text, training_text
+from ftops.render.progress import status_json, status_text, training_text
 from ftops.render.saved import as_json, diagnostics_json, plan_from_json, plan_json, saved_seal
 from ftops.render.text import diagnostics_text, plan_text
-from ftops.render.words import clean, mask, step_text
+from ftops.render.words import clean, clock, mask, step_text
 
 __all__ = [
     "as_json",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from ftops.render.saved import as_json
-from ftops.render.words import clean
+from ftops.render.words import clean, clock
 from ftops.values import Address, Json
 
 _GREEN: Final = "\x1b[32m"
@@ -53,17 +53,6 @@ class Standing(Protocol):
     def max_steps(self) -> int | None: ...
     @property
     def eta(self) -> float | None: ...
-
-
-def clock(seconds: float) -> str:
-    """A duration as people say it: `0.4 s`, `12 s`, `3:05`, `1:02:09`."""
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes == 0:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def training_text(training: Training) -> str:

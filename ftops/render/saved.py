@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from ftops.errors import Diagnostic, PlanError, Severity
 from ftops.render.words import counts, escape, masked
-from ftops.values import FORMAT_VERSION, Action, Address, Change, ChangeClass, Json, Plan, Reason, Seal, Step
+from ftops.values import FORMAT_VERSION, Action, Address, Change, ChangeClass, Estimate, Json, Plan, Reason, Seal, Step
 
 _STEPS: Final[Mapping[str, type[Step]]] = {each.__name__: each for each in typing.get_args(Step)}
 
@@ -106,6 +106,7 @@ def _change(change: Change) -> Json:
         "steps": [_step(each) for each in change.steps],
         "needs": [str(each) for each in change.needs],
         "note": masked(change.note),
+        "estimate": None if change.estimate is None else dataclasses.asdict(change.estimate),
         "digest": change.digest,
     }
 
@@ -132,8 +133,16 @@ def _change_from(tree: Json, place: str) -> Change:
         steps=tuple(_step_from(each, f"{place}.steps[{n}]") for n, each in enumerate(steps)),
         needs=tuple(_address(each, f"{place}.needs") for each in _texts(tree.get("needs"), f"{place}.needs")),
         note=_member(tree, "note", str, place),
+        estimate=_estimate_from(tree.get("estimate"), place),
         digest=_member(tree, "digest", (str, type(None)), place),
     )
+
+
+def _estimate_from(tree: Json, place: str) -> Estimate | None:
+    if tree is None:
+        return None
+    seconds = _member(_typed(tree, dict, place), "seconds", (int, float), place)
+    return Estimate(seconds, _member(tree, "like", str, place))
 
 
 def _reason_from(tree: Json, place: str) -> Reason:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ftops.errors import Diagnostic, Severity
-from ftops.render.words import SYMBOLS, clean, noteworthy, shown, step_text, summary
+from ftops.render.words import SYMBOLS, clean, estimate_text, noteworthy, shown, step_text, summary
 from ftops.values import Action, Change, Plan, Reason
 
 _RESET: Final = "\x1b[0m"
@@ -57,6 +57,8 @@ def _change(change: Change, color: bool) -> Iterator[str]:
     if not change.is_noop:
         yield from (f"      {_reason(each)}" for each in change.reasons)
         yield from (f"      {number}. {step_text(each)}" for number, each in enumerate(change.steps, 1))
+    if change.estimate is not None:
+        yield f"      {estimate_text(change.estimate)}"
     if change.note:
         yield f"      {clean(change.note)}"
 

@@ -10,6 +10,7 @@ from ftops.values import (
     Action,
     Change,
     CommitRecords,
+    Estimate,
     FetchData,
     Json,
     LabelVersion,
@@ -84,7 +85,7 @@ def shown(value: Json) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def step_text(step: Step) -> str:  # noqa: PLR0911  # one a member of the union
+def step_text(step: Step) -> str:  # one a member of the union
     """A step in words."""
     match step:
         case FetchData(paths=paths):
@@ -103,6 +104,22 @@ def step_text(step: Step) -> str:  # noqa: PLR0911  # one a member of the union
             return clean(f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}")
         case CommitRecords(address=address):
             return clean(f"commit the record of {address}")
+
+
+def clock(seconds: float) -> str:
+    """A duration as people say it: `0.4 s`, `12 s`, `3:05`, `1:02:09`."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """`about 2:05 of training, as tiny-base-0123456789ab took`."""
+    return clean(f"about {clock(estimate.seconds)} of training, by what {estimate.like} took")
 
 
 def noteworthy(plan: Plan) -> list[Change]:

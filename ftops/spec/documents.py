@@ -204,7 +204,7 @@ def _chunks(text: str) -> Iterator[tuple[int, str]]:
     yield chunk(len(text))
 
 
-class _TooMuch(Exception):  # noqa: N818  # it never leaves this file
+class _TooMuch(Exception):  # it never leaves this file
     """Parsing was given up at `mark`."""
 
     def __init__(self, summary: str, mark: Mark | None) -> None:

@@ -131,7 +131,7 @@ def render_configs(payload: Json) -> Json:
     Payload: `{"templates": {name: text}, "requests": [{"id", "template", "values"}]}`, values as `template_values` gives
     them. Returns `{"results": {id: {"config", "text"} or {"error": {"message", "template", "line"}}}}`.
     """
-    from ftops.trainer.templates import render_all  # noqa: PLC0415  (only the child needs Jinja)
+    from ftops.trainer.templates import render_all  # only the child needs Jinja
 
     return render_all(payload["templates"], payload["requests"])
 
@@ -151,9 +151,9 @@ def _ownership_faults(config: Mapping[str, Json], values: RunValues) -> Iterator
             yield KeyFault((key,), f"the template sets {key}, which ftops owns", instead)
         elif key in decided and value != decided[key]:
             yield KeyFault((key,), f"the template sets {key}, which ftops owns", f"write {{{{ owned({key!r}) }}}}")
-    for key in decided.keys() - config.keys():
+    for key in (each for each in decided if each not in config):
         yield KeyFault((key,), f"the template leaves out {key}", f"write {{{{ owned({key!r}) }}}}")
-    for key in values.hyperparameters.keys() - config.keys():
+    for key in (each for each in values.hyperparameters if each not in config):
         yield KeyFault((key,), f"the template leaves out the hyperparameter {key}", "write {{ rest() }} at its end")
     if values.best is not None and not values.validation_path:
         yield KeyFault(("metric_for_best_model",), "checkpoints.best needs a validation split", OWNED["test_datasets"])

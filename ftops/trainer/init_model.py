@@ -49,8 +49,9 @@ def texts(path: str, fields: list[str]) -> Iterator[str]:
 
 def make_tokenizer(request: dict[str, Any], folder: Path) -> int:
     """Writes a byte-level BPE tokenizer; returns the number of its tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: PLC0415  (after the environment)
-    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
+    # Here and below: imported when main() has read a valid request, as the libraries take seconds.
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -77,8 +78,8 @@ def make_tokenizer(request: dict[str, Any], folder: Path) -> int:
 
 def make_model(request: dict[str, Any], tokens: int, folder: Path) -> None:
     """Writes a Llama in float32 with random weights: SwiGLU at 8/3 of the width as in Llama, tied embeddings."""
-    import torch  # noqa: PLC0415
-    from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.set_num_threads(1)
     torch.manual_seed(request["seed"])

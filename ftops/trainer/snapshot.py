@@ -24,7 +24,7 @@ from typing import Any
 PLAIN = (int, float, bool, str)
 
 
-def members(annotation: Any, models: dict[str, Any]) -> list[str]:  # noqa: PLR0911  (one for each form of a type)
+def members(annotation: Any, models: dict[str, Any]) -> list[str]:
     """The texts of the types that a union is made of; the pydantic models that they name are added to `models`."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is None or annotation is type(None):
@@ -77,8 +77,8 @@ def keys_of(model: Any, models: dict[str, Any]) -> dict[str, Any]:
 
 def plugins() -> dict[str, Any]:
     """The argument models of the plugins that Axolotl ships, by the name that `plugins:` wants."""
-    import axolotl.integrations  # noqa: PLC0415  (after the output is redirected)
-    from axolotl.integrations.base import BasePlugin  # noqa: PLC0415
+    import axolotl.integrations  # after main() has turned the output away
+    from axolotl.integrations.base import BasePlugin
 
     found: dict[str, Any] = {}
     for module in pkgutil.iter_modules(axolotl.integrations.__path__, "axolotl.integrations."):
@@ -100,7 +100,7 @@ def plugins() -> dict[str, Any]:
 
 
 def snapshot() -> dict[str, Any]:
-    from axolotl.utils.schemas.config import AxolotlInputConfig  # noqa: PLC0415  (after the output is redirected)
+    from axolotl.utils.schemas.config import AxolotlInputConfig
 
     models: dict[str, Any] = {}
     return {

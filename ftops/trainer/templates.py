@@ -128,7 +128,7 @@ def block(key: str, value: Json) -> str:
     return f"{flow(key)}: {flow(value)}"
 
 
-def flow(value: Json) -> str:  # noqa: PLR0911  (one for each type)
+def flow(value: Json) -> str:
     """`value` as YAML on one line. Raises TypeError for what JSON doesn't know, ValueError for NaN and infinity."""
     match value:
         case None | bool():

@@ -1,0 +1,183 @@
+"""Small projects for tests: their files, ftops and git run on them, and an engine whose training is a stand-in.
+
+The stand-in is for what the real engine can't be made to do at will (to fail, to take long) and for what is not about
+training. It runs under the real wrapper and executor; tests marked `axolotl` train with the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from ftops import engine
+
+ROOT = Path(__file__).parents[1]
+
+PROJECT = """\
+apiVersion: ftops/v1
+kind: Project
+metadata: {name: demo}
+spec:
+  specs: [specs]
+  runners:
+    local: {executor: local}
+"""
+
+
+def document(kind, name, spec, **metadata):
+    """A spec as a tree."""
+    return {"apiVersion": "ftops/v1", "kind": kind, "metadata": {"name": name, **metadata}, "spec": spec}
+
+
+def dataset(name="chat", path="data/chat.csv", **spec):
+    columns = {"instruction": "Q", "output": "A"}
+    return document("Dataset", name, {"source": {"path": path, "columns": columns}, **spec})
+
+
+def run(name="base", base_model=None, **spec):
+    """A full training of the folder `base-model`, or of what `base_model` says."""
+    base_model = base_model or {"path": "base-model"}
+    fields = {"dataset": "chat", "baseModel": base_model, "method": "full", "hyperparameters": {"num_epochs": 1}}
+    return document("TrainingRun", name, {**fields, **spec})
+
+
+def model(name="chat", versions=None, **spec):
+    return document("Model", name, {"versions": versions or {"1.0.0": {"run": "base"}}, **spec})
+
+
+def rows(count=60):
+    """CSV of questions and answers, no two alike."""
+    lines = [f'"What is {n} plus {n + 1}?","It is {2 * n + 1}; count on from {n}."' for n in range(count)]
+    return "\n".join(["Q,A", *lines]) + "\n"
+
+
+def write(root, *documents, files=()):
+    """Write a project: its `ftops.yaml`, `documents` as specs, sixty rows, a base model, and `files` by path over that."""
+    texts = {
+        "ftops.yaml": PROJECT,
+        ".gitignore": "/.ftops/\n",
+        "data/chat.csv": rows(),
+        "base-model/config.json": "{}",
+        "specs/all.yaml": yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True),
+        **dict(files),
+    }
+    for path, text in texts.items():
+        place = Path(root, path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return Path(root)
+
+
+def edit(root, path, before, after):
+    """Replace `before`, which stands once in a file, by `after`."""
+    place = Path(root, path)
+    text = place.read_text()
+    assert text.count(before) == 1, f"{before!r} stands {text.count(before)} times in {path}"
+    place.write_text(text.replace(before, after))
+
+
+# ------------------------------------------------------------------------------------------------- programs
+
+
+def environment(home, **more):
+    """What ftops gets from its caller: nothing of the user's settings, and a git identity."""
+    left_out = ("FTOPS_", "MLFLOW_", "GIT_", "GITHUB_", "DVC_", "XDG_", "RUNNER_")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(left_out)}
+    identity = {f"GIT_{role}_{what}": text for role in ("AUTHOR", "COMMITTER")
+                for what, text in (("NAME", "Test"), ("EMAIL", "test@example.com"))}  # fmt: skip
+    engines = os.environ.get("FTOPS_ENGINE_HOME", str(engine.home()))
+    # The tree that is tested, wherever (and whether) ftops is installed.
+    own = {"HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "FTOPS_ENGINE_HOME": engines, "PYTHONPATH": str(ROOT)}
+    return {**kept, **identity, **own, **{name: str(text) for name, text in more.items()}}
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "ftops", *map(str, arguments)]
+
+
+def ftops(root, *arguments, code=0, env=None, **options):
+    """Run ftops in `root`; it must exit with `code` and never with a traceback."""
+    done = subprocess.run(
+        command(*arguments), cwd=root, env=env, text=True, capture_output=True, check=False,
+        stdin=subprocess.DEVNULL, **{"timeout": 300, **options},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def git(root, *arguments):
+    done = subprocess.run(["git", *map(str, arguments)], cwd=root, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, f"git {arguments}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def commit_all(root, message="a change"):
+    """A repository at `root` (made when it is none) whose tip holds everything that is there."""
+    if not Path(root, ".git").exists():
+        git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", message)
+    return git(root, "rev-parse", "HEAD")
+
+
+def trailers(root, revision="HEAD"):
+    text = git(root, "log", "-1", "--format=%(trailers:only,unfold)", revision)
+    return dict(line.split(": ", 1) for line in text.splitlines())
+
+
+def records(root):
+    """Every record in the work tree, by path."""
+    paths = sorted(Path(root).glob("registry/**/*.yaml"))
+    return {path.relative_to(root).as_posix(): yaml.safe_load(path.read_text()) for path in paths}
+
+
+# ------------------------------------------------------------------------------------------- a stand-in engine
+
+STAND_IN = """\
+#!{python}
+# Trains nothing: ten steps an epoch, and the files and events of a training. A learning rate over 1 diverges at step 5.
+import json, os, struct, sys, time, yaml
+assert sys.argv[1:] == ["train", "config.yaml", "--launcher", "python"], sys.argv
+config = yaml.safe_load(open("config.yaml"))
+steps = int(10 * config["num_epochs"])
+def event(name, step, **more):
+    with open(os.environ["FTOPS_EVENTS"], "a") as file:
+        line = {{"event": name, "step": step, "maxSteps": steps, "time": time.time(), **more}}
+        file.write(json.dumps(line) + "\\n")
+print("training for", steps, "steps", flush=True)
+event("begin", 0)
+for step in range(1, steps + 1):
+    time.sleep(0.02)
+    if step == 5 and config["learning_rate"] > 1:
+        print("loss is nan", flush=True)
+        sys.exit(1)
+    event("log", step, loss=5 / step)
+os.makedirs("output", exist_ok=True)
+adapter = config.get("adapter") == "lora"
+with open("output/adapter_config.json" if adapter else "output/config.json", "w") as file:
+    json.dump({{"learning_rate": config["learning_rate"]}}, file)
+header = json.dumps({{"w": {{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}}}).encode()
+with open("output/adapter_model.safetensors" if adapter else "output/model.safetensors", "wb") as file:
+    file.write(struct.pack("<Q", len(header)) + header + struct.pack("<2f", config["learning_rate"], steps))
+event("end", steps)
+print("done", flush=True)
+"""
+
+
+def stand_in_engine(home):
+    """An engine below `home` whose `axolotl train` is a script; for FTOPS_ENGINE_HOME."""
+    place = Path(home) / engine.place(engine.AXOLOTL).name
+    (place / "bin").mkdir(parents=True)
+    (place / "bin/python").symlink_to(sys.executable)
+    script = place / "bin/axolotl"
+    script.write_text(STAND_IN.format(python=sys.executable))
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    (place / "ftops-engine.json").write_text(json.dumps({"engine": engine.AXOLOTL}))
+    return Path(home)
