@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ftops import dvc, spec
+from ftops.errors import Diagnostic
 from ftops.git import Repository, open_repository
 from ftops.kinds.training_run import TrainingRun
 from ftops.records import (
@@ -80,10 +81,12 @@ def observe(workspace: Workspace) -> Observed:
     """Everything that planning looks at, read once."""
     texts = record_texts(workspace)
     records = [parse(path, text) for path, text in texts.items()]
+    sources, changed = _sources(workspace)
     repository = workspace.repository
     head = repository.head() if repository else None
     return Observed(
-        sources=_sources(workspace),
+        sources=sources,
+        changed=changed,
         datasets={each.metadata.name: _dataset(each) for each in records if isinstance(each, DatasetRecord)},
         runs={each.metadata.name: _history(each) for each in records if isinstance(each, RunRecord)},
         versions=_versions(each for each in records if isinstance(each, ModelRecord)),
@@ -165,13 +168,17 @@ def _live(run: Run, store: Store) -> Run:
 # -------------------------------------------------------------------------------------------------- sources
 
 
-def _sources(workspace: Workspace) -> dict[str, Source]:
-    """The identity of every file or folder that a spec names."""
-    paths = {path for resource in workspace.specs.resources.values() for path in resource.source_paths()}
-    if not paths:
-        return {}
+def _sources(workspace: Workspace) -> tuple[dict[str, Source], dict[str, Diagnostic]]:
+    """The identity of every file or folder that a spec names, and what to say of those that are not as their pointer."""
+    paths = sorted({path for each in workspace.specs.resources.values() for path in each.source_paths()})
     pointers = dvc.pointers(workspace.root)
-    return {path: _identify(workspace, pointers, path) for path in sorted(paths)}
+
+    def md5(place: Path) -> str:
+        return workspace.store.file_digest(place, "md5").removeprefix("md5:")
+
+    sources = {path: _identify(workspace, pointers, path) for path in paths}
+    changed = {path: found for path in paths if (found := pointers.changed(path, md5)) is not None}
+    return sources, changed
 
 
 def _identify(workspace: Workspace, pointers: dvc.Pointers, path: str) -> Source:

@@ -44,7 +44,16 @@ def make_plan(
     if faults:
         raise PlanError(*faults)
     changes = tuple(change for address, change in planned.items() if address in chosen)
-    return Plan(changes, warnings=tuple(f"{each.address}: {text}" for each in changes for text in each.advice))
+    advice = (f"{each.address}: {text}" for each in changes for text in each.advice)
+    return Plan(changes, warnings=(*_changed(changes, resources, observed), *advice))
+
+
+def _changed(changes: Collection[Change], resources: Mapping[Address, Resource], observed: Observed) -> Iterator[str]:
+    """A sentence for each source that is not what its pointer says: the plan is made from what the pointer says."""
+    for change in changes:
+        for path in resources[change.address].source_paths():
+            if (found := observed.changed.get(path)) is not None:
+                yield f"{change.address}: {found.summary}, and the pointer counts ({found.hint})"
 
 
 def ordered(resources: Mapping[Address, Resource]) -> Iterator[Address]:

@@ -256,24 +256,33 @@ def _merge_runs(tip: RunRecord, mine: RunRecord) -> RunRecord:
 
 
 def _merge_entry(tip: RunEntry, mine: RunEntry, path: str) -> RunEntry:
-    """A success is written once and stays; else the entry that knows more attempts stands, with all attempts."""
-    if tip.phase is RunState.SUCCEEDED:
-        if mine.phase is RunState.SUCCEEDED and mine.weights != tip.weights:
-            raise RecordConflict(
-                Diagnostic(
-                    f"{path}: {mine.id} was trained twice with different weights",
-                    hint="keep one: the committed record stands; the other result stays in the store of its machine",
-                    where=Where(path),
-                )
+    """The account that knows the later attempt, with the attempts of both; a success stands whatever comes later."""
+    if tip.phase is mine.phase is RunState.SUCCEEDED and mine.weights != tip.weights:
+        raise RecordConflict(
+            Diagnostic(
+                f"{path}: {mine.id} was trained twice with different weights",
+                hint="keep one: the committed record stands; the other result stays in the store of its machine",
+                where=Where(path),
             )
-        return tip
-    attempts = {**tip.attempts, **{n: each for n, each in mine.attempts.items() if not _ended(tip.attempts.get(n))}}
-    newer = mine if len(mine.attempts) >= len(tip.attempts) or mine.phase is RunState.SUCCEEDED else tip
-    return newer.model_copy(update={"attempts": attempts})
+        )
+    attempts = dict(tip.attempts)
+    for number, attempt in mine.attempts.items():
+        there = attempts.get(number)
+        attempts[number] = attempt if there is None or _says_more(_weight(attempt), _weight(there)) else there
+    entry = mine if _says_more(_weight(mine), _weight(tip)) else tip
+    return entry.model_copy(update={"attempts": attempts})
 
 
-def _ended(attempt: Attempt | None) -> bool:
-    return attempt is not None and attempt.phase in _TERMINAL
+def _weight(account: RunEntry | Attempt) -> tuple[bool, int, bool]:
+    """What of two accounts decides which stands: a success, the number of the last attempt, then whether it has ended."""
+    attempts = account.attempts if isinstance(account, RunEntry) else {}
+    last = max((int(number) for number in attempts), default=0)
+    return account.phase is RunState.SUCCEEDED, last, account.phase in _TERMINAL
+
+
+def _says_more(mine: tuple[bool, int, bool], tip: tuple[bool, int, bool]) -> bool:
+    """Between equals the newer account of what goes on, and the first one of an end: that is written once."""
+    return mine > tip or (mine == tip and not tip[-1])
 
 
 def _merge_versions(tip: ModelRecord, mine: ModelRecord) -> ModelRecord:

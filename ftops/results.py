@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
 
 from ftops import checkpoints, tracking
 from ftops.errors import Diagnostic, ExternalError
@@ -123,10 +127,21 @@ def _attempt(store: Store, identity: str, number: int) -> Attempt:
         started_at=utc(job.started) if job else None,
         ended_at=utc(job.ended) if job else None,
         step=event.get("step"),
+        resumed_from=_resumed_from(folder, store),
         exit_code=job.exit_code if job else None,
         signal=job.signal if job else None,
         reason=(job.reason or None) if job else "it was never started",
     )
+
+
+def _resumed_from(folder: Path, store: Store) -> str | None:
+    """The checkpoint that an attempt went on from, as a path in the store."""
+    try:
+        config = yaml.load((folder / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+    except FileNotFoundError:
+        return None
+    checkpoint = config.get("resume_from_checkpoint")
+    return None if checkpoint is None else os.path.relpath(folder / checkpoint, store.root)
 
 
 def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -33,7 +34,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 ATTEMPT: Final = re.compile(r"attempt-([1-9][0-9]*)")
 TAIL: Final = 1 << 16  # bytes of an events file that hold its last event
 RACY_SECONDS: Final = 2.0  # within a tick of a file system's clock a file can change again without a trace
-DIGEST: Final = re.compile(r"([0-9:]+)\t(sha256:[0-9a-f]{64})")
+DIGEST: Final = re.compile(r"([0-9:]+)\t((sha256:[0-9a-f]{32}|md5:)[0-9a-f]{32})")
 FREE, OPEN = "free some space", "make it writable"
 HINTS: Final = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: OPEN, errno.EACCES: OPEN, errno.EPERM: OPEN}
 
@@ -290,13 +291,13 @@ class Store:
             steps = event.get("step"), event.get("maxSteps")
             yield Run(*identity, number, run_state(job, event), *steps, detail=job.reason if job else "")
 
-    def file_digest(self, path: Path) -> str:
-        """`sha256:…` of a regular file, from the cache when neither its size, its times nor its inode changed.
+    def file_digest(self, path: Path, algorithm: str = "sha256") -> str:
+        """`sha256:…` or `md5:…` of a regular file, from the cache when neither size, times nor inode of it changed.
 
         Raises FileNotFoundError where there is nothing, ExternalError where there is something else, it can't be
         read, or it changes while it is read.
         """
-        return self._digests.of(path)
+        return self._digests.of(path, algorithm)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -358,39 +359,39 @@ def open_store(root: Path) -> Store:
 
 
 class Digests:
-    """sha256 of files, kept by device, inode, size and times one a line in an append-only file.
+    """Digests of files, kept by device, inode, size and times one a line in an append-only file.
 
     The time of the inode's change is part of the key, because content can change under a restored modification time.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[str, str] | None = None
+        self._known: dict[tuple[str, str], str] | None = None
 
-    def of(self, path: Path) -> str:
+    def of(self, path: Path, algorithm: str) -> str:
         with os.fdopen(open_regular(path), "rb") as file:
             before = os.fstat(file.fileno())
             known = self._load()
-            if (found := known.get(file_identity(before))) is not None:
+            if (found := known.get((file_identity(before), algorithm))) is not None:
                 return found
-            now = time.time()
-            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            now, new = time.time(), functools.partial(hashlib.new, algorithm, usedforsecurity=False)
+            digest = f"{algorithm}:{hashlib.file_digest(file, new).hexdigest()}"
             if file_identity(os.fstat(file.fileno())) != file_identity(before):
                 raise ExternalError(Diagnostic(f"{path} changed while it was read", hint="try again when it is whole"))
         if max(before.st_mtime, before.st_ctime) < now - RACY_SECONDS:
-            known[file_identity(before)] = digest
+            known[file_identity(before), algorithm] = digest
             # Only a cache: without a store, or where it can't be written, files are hashed again.
             with contextlib.suppress(OSError), self.path.open("a", encoding="ascii") as cache:
                 cache.write(f"{file_identity(before)}\t{digest}\n")
         return digest
 
-    def _load(self) -> dict[str, str]:
+    def _load(self) -> dict[tuple[str, str], str]:
         if self._known is None:
             lines: list[str] = []
             with contextlib.suppress(OSError):
                 lines = self.path.read_text("ascii", "replace").splitlines()
             found = (DIGEST.fullmatch(line) for line in lines)
-            self._known = {match[1]: match[2] for match in found if match}
+            self._known = {(match[1], match[2].partition(":")[0]): match[2] for match in found if match}
         return self._known
 
 

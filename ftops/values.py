@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from ftops.errors import Diagnostic
+
 Json = Any
 """A tree of dict, list, str, int, float, bool and None."""
 
@@ -355,7 +357,8 @@ class Observed:
     `sources` by path, `datasets` and `runs` by resource name, `versions` by model name and version; `live` holds the
     runs that the store of this machine knows, by run id; `templates` the text of each user's own template by its path;
     `prepared`, `made` and `trained` what the store has at hand: data and base models by digest, results by run id;
-    `records` the digest of each record's text by its path.
+    `records` the digest of each record's text by its path; `changed` what to say of a source whose content is at hand
+    and is not what its pointer says.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -370,3 +373,4 @@ class Observed:
     commit: str | None = None
     dirty: bool = False
     records: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, Diagnostic] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from ftops.values import Address, Change, Json, MakeBaseModel, PrepareData, Run,
 
 def prepare(work: Work, step: PrepareData, address: Address) -> str:
     dataset = work.dataset(step.dataset)
+    _refuse_changed(work, dataset.address)
     prepared = pipeline.prepare(
         dataset.spec,
         step.digest,
@@ -124,6 +125,7 @@ def _track(work: Work, change: Change, parameters: Mapping[str, Json], folder: P
 def _require_inputs(work: Work, change: Change) -> None:
     """Raises ExternalError or ChecksFailed where what a training reads is not there, before any time is spent."""
     run = work.run(change.address)
+    _refuse_changed(work, change.address)
     manifest = pipeline.read_manifest(work.store.data(change.inputs["dataset"]))
     if manifest is None:
         raise ExternalError(Diagnostic("the prepared data is not in the store", address=str(change.address)))
@@ -154,6 +156,13 @@ def _require_inputs(work: Work, change: Change) -> None:
         raise ExternalError(
             Diagnostic(f"{run.spec.base_model.path}: the base model is not there", address=str(change.address))
         )
+
+
+def _refuse_changed(work: Work, address: Address) -> None:
+    """Raises ExternalError where a source was changed under its pointer: what it says would be recorded of other content."""
+    paths = work.workspace.specs.resources[address].source_paths()
+    if found := [work.observed.changed[path] for path in paths if path in work.observed.changed]:
+        raise ExternalError(*found)
 
 
 def _failed(address: Address, step: Train, ended: Ended) -> RunFailed:

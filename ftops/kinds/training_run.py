@@ -211,12 +211,24 @@ class TrainingRun(Resource):
     def _base_model(self, context: Context) -> Json:
         spec = self.spec.base_model
         if spec.run is not None:
+            self._refuse_adapter(spec.run, context)
             return {"run": context.digest_of(run_address(spec.run))}
         if spec.path is not None:
             return {"path": self._path_digest(spec.path, context)}
         if spec.hub is not None:
             return {"hub": spec.hub, **({} if spec.revision is None else {"revision": spec.revision})}
         return {} if spec.init is None else {"init": spec.init.model_dump(mode="json", by_alias=True)}
+
+    def _refuse_adapter(self, name: str, context: Context) -> None:
+        base = context.resources[run_address(name)]
+        if isinstance(base, TrainingRun) and base.spec.method != "full":
+            raise PlanError(
+                Diagnostic(
+                    f"baseModel.run: {base.address} makes a LoRA adapter, not a model",
+                    hint="name a run with method full, or the adapter's own base model",
+                    address=str(self.address),
+                )
+            )
 
     def _path_digest(self, path: str, context: Context) -> str:
         source = context.observed.sources.get(path)

@@ -77,7 +77,7 @@ def make_tokenizer(request: dict[str, Any], folder: Path) -> int:
 
 
 def make_model(request: dict[str, Any], tokens: int, folder: Path) -> None:
-    """Writes a Llama in float32 with random weights: SwiGLU at 8/3 of the width as in Llama, tied embeddings."""
+    """Writes a Llama in float32 with random weights: SwiGLU at 8/3 of the width as in Llama."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -91,7 +91,7 @@ def make_model(request: dict[str, Any], tokens: int, folder: Path) -> None:
         num_hidden_layers=request["layers"],
         num_attention_heads=request["heads"],
         max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
+        tie_word_embeddings=False,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,

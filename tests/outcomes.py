@@ -1,0 +1,92 @@
+"""What is observed after a plan was applied, reckoned without applying it: the pure half of `apply`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import yaml
+
+from ftops.plan import make_plan
+from ftops.spec import load
+from ftops.values import (
+    DatasetState,
+    LabelVersion,
+    MakeBaseModel,
+    PrepareData,
+    RegisterVersion,
+    RunHistory,
+    RunState,
+    TrainedRun,
+    VersionState,
+    run_id,
+)
+
+PROJECT = b"apiVersion: ftops/v1\nkind: Project\nmetadata: {name: demo}\n"
+TEMPLATES = ("axolotl/full.yaml.j2", "axolotl/lora.yaml.j2", "own.yaml.j2")
+
+
+def read(documents, *, files=1):
+    """The specs that `documents` are, dealt out to `files` files."""
+    texts = {"ftops.yaml": PROJECT}
+    for number in range(files):
+        mine = [{"apiVersion": "ftops/v1", **each} for each in documents[number::files]]
+        if mine:
+            texts[f"specs/{number}.yaml"] = yaml.safe_dump_all(mine, sort_keys=False).encode()
+    specs, diagnostics = load(texts, known_templates=TEMPLATES)
+    assert specs is not None, diagnostics
+    return specs
+
+
+def applied(plan, specs, observed, failed=()):
+    """`observed` once every change of `plan` is done, but for the runs whose addresses are in `failed`."""
+    for change in plan.changes:
+        if not change.is_noop:
+            after = {"Dataset": _prepared, "TrainingRun": _trained, "Model": _registered}[change.address.kind]
+            observed = after(change, specs, observed, str(change.address) in failed)
+    return observed
+
+
+def planned_again(specs, observed):
+    """The plan right after what `specs` say was applied."""
+    return make_plan(specs, applied(make_plan(specs, observed), specs, observed))
+
+
+def _prepared(change, specs, observed, _):
+    sources = {path: observed.sources[path] for path in specs.resources[change.address].source_paths()}
+    state = DatasetState(change.digest, change.inputs, sources)
+    return replace(
+        observed,
+        datasets={**observed.datasets, change.address.name: state},
+        prepared=observed.prepared | {change.digest},
+    )
+
+
+def _trained(change, _, observed, failed):
+    name, identity = change.address.name, run_id(change.address.name, change.digest)
+    before = observed.runs[name].runs if name in observed.runs else {}
+    attempts = before[change.digest].attempts + 1 if change.digest in before else 1
+    phase = RunState.FAILED if failed else RunState.SUCCEEDED
+    entry = TrainedRun(change.digest, change.inputs, phase, attempts)
+    if change.digest in before and before[change.digest].phase is RunState.SUCCEEDED:
+        entry = before[change.digest]
+    history = RunHistory(change.digest, {**before, change.digest: entry})
+    return replace(
+        observed,
+        runs={**observed.runs, name: history},
+        prepared=observed.prepared | {step.digest for step in change.steps if isinstance(step, PrepareData)},
+        made=observed.made | {step.digest for step in change.steps if isinstance(step, MakeBaseModel)},
+        trained=observed.trained if failed else observed.trained | {identity},
+    )
+
+
+def _registered(change, specs, observed, _):
+    versions = dict(observed.versions.get(change.address.name, {}))
+    for step in change.steps:
+        match step:
+            case RegisterVersion(version=version, run_id=identity):
+                run = specs.resources[change.address].spec.versions[version].run
+                (digest,) = (key for key in observed.runs[run].runs if run_id(run, key) == identity)
+                versions[version] = VersionState(run, digest)
+            case LabelVersion(version=version, aliases=aliases, tags=tags):
+                versions[version] = replace(versions[version], aliases=aliases, tags=tags)
+    return replace(observed, versions={**observed.versions, change.address.name: versions})
