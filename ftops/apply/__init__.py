@@ -19,7 +19,7 @@ from ftops.apply.train import make_base_model, prepare, train
 from ftops.apply.work import Work
 from ftops.errors import Diagnostic, FtopsError, UsageError
 from ftops.git import heal
-from ftops.journal import Journal
+from ftops.journal import Interrupted, Journal, interrupted
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace
 from ftops.store import open_store
@@ -49,6 +49,7 @@ __all__ = [
     "StepEnded",
     "TrainingProgress",
     "apply",
+    "catch_up",
 ]
 
 
@@ -63,6 +64,8 @@ def apply(
     store = open_store(workspace.store.root)
     trailers = _trailers(plan, observed)
     with store.exclusive(), Journal.open(store.journal) as journal:
+        if (cut := interrupted(store.journal)) is not None:
+            tell(Notice(f"the last apply was cut off ({_steps(cut)}); this one goes on from what it left"))
         if workspace.repository is not None and results_folder is None:
             heal(workspace.repository)
         write_back = WriteBack.open(workspace, results_folder, trailers)
@@ -74,6 +77,18 @@ def apply(
         finally:
             if left := tracking.flush(store.root):
                 tell(Notice(str(left)))
+
+
+def catch_up(workspace: Workspace) -> str:
+    """Starts what brings to MLflow that which an earlier apply could not; returns what is still missing, in words."""
+    if not tracking.pending(workspace.store.root):
+        return ""
+    tracking.start_mirror(workspace.store.root, _tracking_uri(workspace))
+    return str(tracking.flush(workspace.store.root))
+
+
+def _steps(cut: Interrupted) -> str:
+    return ", ".join(f"{each.name} of {each.detail['address']}" for each in cut.open)
 
 
 def _trailers(plan: Plan, observed: Observed) -> dict[str, str]:

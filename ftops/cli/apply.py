@@ -60,6 +60,7 @@ def apply(
         made, observed = sealed_plan(workspace, choice)
     click.echo(plan_text(made, color=wants_color()))
     if not made.has_changes:
+        _catch_up(workspace)
         return
     if saved is None and not yes:
         _ask()
@@ -73,6 +74,17 @@ def apply(
     finally:
         watch.close()
     _conclude(made, ended)
+
+
+def _catch_up(workspace: Workspace) -> None:
+    """What MLflow lacks is brought there although nothing else is to do."""
+    from ftops import tracking
+
+    if tracking.pending(workspace.store.root):
+        from ftops.apply import catch_up
+
+        if left := catch_up(workspace):
+            click.echo(left, err=True)
 
 
 def _check_saved(workspace: Workspace, saved: Path, text: str) -> tuple[Plan, Observed]:
