@@ -83,6 +83,7 @@ def _job(work: Work, change: Change, engine: Engine, resume: str | None) -> exec
     run = work.run(change.address)
     config = render([change], work.changes, work.workspace, resume)[change.address]
     online = run.spec.base_model.hub is not None
+    runner = runner_of(run, work.workspace.specs.project)
     return executors.Job(
         argv=(str(engine.bin / "axolotl"), "train", "config.yaml", "--launcher", "python"),
         files={
@@ -95,6 +96,8 @@ def _job(work: Work, change: Change, engine: Engine, resume: str | None) -> exec
             "FTOPS_EVENTS": "events.jsonl",
             "AXOLOTL_DO_NOT_TRACK": "1",
             **({} if online else {"HF_HUB_OFFLINE": "1"}),
+            # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
+            **({} if runner.capabilities.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
         },
         timeout=run.spec.timeout,
     )

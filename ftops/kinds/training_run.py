@@ -163,11 +163,14 @@ class TrainingRun(Resource):
             digest=identity,
             inputs=inputs,
             note=_standing(live, resume_run),
-            estimate=self._estimate(history, inputs),
+            estimate=self._estimate(history, inputs, resume_run),
         )
 
-    def _estimate(self, history: RunHistory | None, inputs: Json) -> Estimate | None:
-        """The time that the newest like run took, with start and end, times the ratio of the lengths."""
+    def _estimate(self, history: RunHistory | None, inputs: Json, resume_run: str | None) -> Estimate | None:
+        """The time that the newest like run took, with start and end, times the ratio of the lengths.
+
+        A run that goes on from another's checkpoint has only what is longer to do.
+        """
         if history is None:
             return None
         known = [each for each in history.runs.values() if each.seconds and each.phase is RunState.SUCCEEDED]
@@ -179,7 +182,7 @@ class TrainingRun(Resource):
         for name in ("max_steps", "num_epochs"):  # max_steps wins in Axolotl too
             before, after = (tree["hyperparameters"].get(name) for tree in (like.inputs, inputs))
             if before and after:
-                ratio = after / before
+                ratio = after / before - (1 if resume_run else 0)
                 break
         return Estimate((like.seconds or 0.0) * ratio, run_id(self.metadata.name, like.digest))
 
