@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ftops.kinds.dataset import Dataset
     from ftops.observe import Workspace
     from ftops.records import DatasetRecord, RunRecord
-    from ftops.values import Change, Observed
+    from ftops.values import Change, Observed, Train
 
 FAMILIES = ("support", "legal", "retail", "medical", "travel")
 NOW = "2026-01-01T00:00:00Z"
@@ -141,7 +141,7 @@ def _write_records(workspace: Workspace, observed: Observed, changes: tuple[Chan
         for step in change.steps:
             match step:
                 case Train():
-                    record = runs[step.run_id] = _run_record(change, step)
+                    record = runs[step.run_id] = _run_record(change, step, observed)
                 case RegisterVersion():
                     record = model_record(step, runs[step.run_id], observed.commit)
                 case LabelVersion():
@@ -161,7 +161,10 @@ def _dataset_record(change: Change, observed: Observed, dataset: Dataset) -> Dat
             inputs=change.inputs,
             sources={path: SourceEntry(digest=observed.sources[path].digest) for path in dataset.source_paths()},
             statistics={
-                "rows": 600, "rowsRead": 612, "invalidRows": 0, "droppedRows": 12,
+                "rows": 600,
+                "rowsRead": 612,
+                "invalidRows": 0,
+                "droppedRows": 12,
                 "lengths": {"instruction": lengths, "output": lengths},
             },
             splits={
@@ -175,7 +178,7 @@ def _dataset_record(change: Change, observed: Observed, dataset: Dataset) -> Dat
     )
 
 
-def _run_record(change: Change, step) -> RunRecord:
+def _run_record(change: Change, step: Train, observed: Observed) -> RunRecord:
     from ftops.records import Attempt, FileEntry, RecordMetadata, RunEntry, RunRecord, RunStatus
     from ftops.values import RunState
 
@@ -189,6 +192,7 @@ def _run_record(change: Change, step) -> RunRecord:
         attempts={"1": Attempt(phase=done, started_at=NOW, ended_at=NOW, step=138, exit_code=0)},
         steps=138,
         max_steps=138,
+        input_commit=observed.commit,
         metrics={"firstLoss": 7.6, "loss": 2.345678, "evalLoss": 2.4, "tokensPerSecond": 812.25},
         output=f"runs/{step.run_id}/attempt-1/output",
         weights={

@@ -1,6 +1,6 @@
 """How long `ftops --version` takes, beside `dvc --version`.
 
-    python benchmarks/start.py [--quick]
+python benchmarks/start.py [--quick]
 """
 
 from __future__ import annotations

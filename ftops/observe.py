@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -80,24 +80,37 @@ def open_workspace(start: Path) -> Workspace:
 def observe(workspace: Workspace) -> Observed:
     """Everything that planning looks at, read once."""
     texts = record_texts(workspace)
-    records = [parse(path, text) for path, text in texts.items()]
+    datasets, runs, versions = _recorded(texts)
     sources, changed = _sources(workspace)
     repository = workspace.repository
     head = repository.head() if repository else None
     return Observed(
         sources=sources,
         changed=changed,
-        datasets={each.metadata.name: _dataset(each) for each in records if isinstance(each, DatasetRecord)},
-        runs={each.metadata.name: _history(each) for each in records if isinstance(each, RunRecord)},
-        versions=_versions(each for each in records if isinstance(each, ModelRecord)),
+        datasets=datasets,
+        runs=runs,
+        versions=versions,
         live={run.id: _live(run, workspace.store) for run in workspace.store.runs()},
         templates=_own_templates(workspace),
         prepared=_names(workspace.store.root / "data", "manifest.json"),
         made=_names(workspace.store.root / "models", "config.json"),
         trained=_names(workspace.store.root / "runs", "output"),
         commit=head.commit if head else None,
-        dirty=bool(repository and repository.dirty((*workspace.specs.files, "ftops.yaml", TEMPLATES))),
+        dirty=repository is not None and _is_dirty(repository, workspace.specs.files),
         records={path: digest(text.decode("utf-8", "replace")) for path, text in texts.items()},
+    )
+
+
+def _is_dirty(repository: Repository, files: Collection[str]) -> bool:
+    """Whether a template, ftops.yaml, or a spec (also one that is new or gone) differs from HEAD.
+
+    git is asked for whole folders, because it compares every path that it is given with every file.
+    """
+    tops = {path.partition("/")[0] for path in files}
+    folders = {path.rpartition("/")[0] for path in files}
+    return any(
+        path.startswith(f"{TEMPLATES}/") or (path.rpartition("/")[0] in folders and path.endswith((".yaml", ".yml")))
+        for path in repository.dirty((*tops, TEMPLATES))
     )
 
 
@@ -117,6 +130,28 @@ def record_texts(workspace: Workspace) -> dict[str, bytes]:
 def read_records(workspace: Workspace) -> dict[str, Record]:
     """Every record by its path."""
     return {path: parse(path, text) for path, text in record_texts(workspace).items()}
+
+
+def _recorded(
+    texts: Mapping[str, bytes],
+) -> tuple[dict[str, DatasetState], dict[str, RunHistory], dict[str, dict[str, VersionState]]]:
+    """What planning needs of the data sets, the runs and the versions; the rest of a record is dropped as soon as read.
+
+    Raises ExternalError for a text that is no record.
+    """
+    datasets: dict[str, DatasetState] = {}
+    runs: dict[str, RunHistory] = {}
+    versions: dict[str, dict[str, VersionState]] = {}
+    for path, text in texts.items():
+        match parse(path, text):
+            case DatasetRecord(metadata=metadata) as record:
+                datasets[metadata.name] = _dataset(record)
+            case RunRecord(metadata=metadata) as record:
+                runs[metadata.name] = _history(record)
+            case ModelRecord(metadata=metadata, status=status):
+                state = VersionState(status.run, status.run_digest, status.aliases, status.tags)
+                versions.setdefault(metadata.name, {})[metadata.version] = state
+    return datasets, runs, versions
 
 
 def _dataset(record: DatasetRecord) -> DatasetState:
@@ -139,15 +174,6 @@ def _trained(key: str, entry: RunEntry) -> TrainedRun:
             datetime.fromisoformat(attempt.ended_at) - datetime.fromisoformat(attempt.started_at)
         ).total_seconds()
     return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds)
-
-
-def _versions(records: Iterable[ModelRecord]) -> dict[str, dict[str, VersionState]]:
-    found: dict[str, dict[str, VersionState]] = {}
-    for each in records:
-        status = each.status
-        state = VersionState(status.run, status.run_digest, status.aliases, status.tags)
-        found.setdefault(each.metadata.name, {})[each.metadata.version] = state
-    return found
 
 
 # ---------------------------------------------------------------------------------------------------- store

@@ -19,6 +19,12 @@ from ftops import engine
 
 ROOT = Path(__file__).parents[1]
 
+IDENTITY = {
+    f"GIT_{role}_{what}": text
+    for role in ("AUTHOR", "COMMITTER")
+    for what, text in (("NAME", "Test"), ("EMAIL", "test@example.com"))
+}
+
 PROJECT = """\
 apiVersion: ftops/v1
 kind: Project
@@ -89,12 +95,10 @@ def environment(home, **more):
     """What ftops gets from its caller: nothing of the user's settings, and a git identity."""
     left_out = ("FTOPS_", "MLFLOW_", "GIT_", "GITHUB_", "DVC_", "XDG_", "RUNNER_")
     kept = {name: text for name, text in os.environ.items() if not name.startswith(left_out)}
-    identity = {f"GIT_{role}_{what}": text for role in ("AUTHOR", "COMMITTER")
-                for what, text in (("NAME", "Test"), ("EMAIL", "test@example.com"))}  # fmt: skip
     engines = os.environ.get("FTOPS_ENGINE_HOME", str(engine.home()))
     # The tree that is tested, wherever (and whether) ftops is installed.
     own = {"HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "FTOPS_ENGINE_HOME": engines, "PYTHONPATH": str(ROOT)}
-    return {**kept, **identity, **own, **{name: str(text) for name, text in more.items()}}
+    return {**kept, **IDENTITY, **own, **{name: str(text) for name, text in more.items()}}
 
 
 def command(*arguments):
@@ -113,7 +117,9 @@ def ftops(root, *arguments, code=0, env=None, **options):
 
 
 def git(root, *arguments):
-    done = subprocess.run(["git", *map(str, arguments)], cwd=root, text=True, capture_output=True, check=False)
+    """What git prints, whoever's settings there are."""
+    env = {**os.environ, **IDENTITY, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(["git", *map(str, arguments)], cwd=root, env=env, text=True, capture_output=True, check=False)
     assert done.returncode == 0, f"git {arguments}: {done.stderr}"
     return done.stdout.strip()
 

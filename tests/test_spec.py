@@ -274,3 +274,41 @@ def test_schema_prints_lists_and_writes(tmp_path):
     assert run(schema, "--write", tmp_path / "new").exit_code == 0
     assert {each.name for each in (tmp_path / "new").iterdir()} == {f"{kind.lower()}.json" for kind in MODELS}
     assert isinstance(run(schema).exception, UsageError)
+
+
+def test_a_spec_as_it_counts_says_which_line_says_each_field():
+    texts = {
+        "ftops.yaml": b"""apiVersion: ftops/v1
+kind: Project
+metadata: {name: p}
+spec:
+  defaultRunner: box
+  runners: {box: {executor: local}}
+  defaults:
+    TrainingRun:
+      timeout: 2h
+      hyperparameters: {learning_rate: 1.0e-4, num_epochs: 2}
+""",
+        "specs/a.yaml": b"""apiVersion: ftops/v1
+kind: Dataset
+metadata: {name: d}
+spec: {source: {path: a.csv}}
+---
+apiVersion: ftops/v1
+kind: TrainingRun
+metadata: {name: r}
+spec:
+  dataset: d
+  baseModel: {init: {}}
+  method: full
+  hyperparameters: {num_epochs: 1}
+""",
+    }
+    specs, _ = load(texts)
+    said = {each.field: (each.value, str(each.where)) for each in specs.resolved(Address("TrainingRun", "r"))}
+    assert said["hyperparameters.learning_rate"] == (0.0001, "ftops.yaml:10:40")
+    assert said["hyperparameters.num_epochs"] == (1, "specs/a.yaml:13:33")
+    assert said["timeout"] == (7200, "ftops.yaml:9:16")
+    assert said["runner"] == ("box", "ftops.yaml:5:18")
+    assert said["template"] == ("axolotl/full.yaml.j2", "None")
+    assert said["checkpoints.every"] == (50, "None")

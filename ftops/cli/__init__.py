@@ -5,6 +5,7 @@ A command's module is imported when the command runs, so that `ftops --version` 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -87,6 +88,8 @@ def _fail(error: FtopsError) -> NoReturn:
 
 def main() -> None:
     """Run the command line; never returns without an exit code that says what happened."""
+    # Specs and records become large trees without cycles; looking for some as often as usual takes a sixth of a plan.
+    gc.set_threshold(100_000)
     try:
         code = ftops.main(standalone_mode=False)
     except FtopsError as error:

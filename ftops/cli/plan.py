@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftops.cli import wants_color
+from ftops.errors import Diagnostic, UsageError
 from ftops.render import plan_json, plan_markdown, plan_text
 
 if TYPE_CHECKING:
@@ -77,15 +78,19 @@ def sealed_plan(workspace: Workspace, choice: Choice) -> tuple[Plan, Observed]:
     help="How the plan is printed.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan for `ftops apply FILE`.")
+@click.option("--explain", is_flag=True, help="Show every spec as it counts, and which line says each field.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to do.")
 @choosing
 @click.pass_obj
-def plan(start: Path, form: str, out: Path | None, choice: Choice, *, detailed_exitcode: bool) -> None:
+def plan(start: Path, form: str, out: Path | None, choice: Choice, *, explain: bool, detailed_exitcode: bool) -> None:
     """Show what apply would do, and why. Nothing is changed, fetched or run."""
     from ftops.observe import open_workspace
     from ftops.store import write_atomic
 
-    made, _ = sealed_plan(open_workspace(start), choice)
+    if explain and form != "text":
+        raise UsageError(Diagnostic("--explain goes with --format text only"))
+    workspace = open_workspace(start)
+    made, _ = sealed_plan(workspace, choice)
     if out is not None:
         write_atomic(out, plan_json(made).encode())
     match form:
@@ -94,7 +99,8 @@ def plan(start: Path, form: str, out: Path | None, choice: Choice, *, detailed_e
         case "markdown":
             click.echo(plan_markdown(made))
         case _:
-            click.echo(plan_text(made, color=wants_color()))
+            specs = {each.address: workspace.specs.resolved(each.address) for each in made.changes} if explain else None
+            click.echo(plan_text(made, color=wants_color(), unchanged=explain, explained=specs))
             if out is not None:
                 click.echo(f"\nSaved. To do just this: ftops apply {out}")
     if detailed_exitcode and made.has_changes:

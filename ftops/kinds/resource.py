@@ -41,6 +41,10 @@ class Resource(Strict):
     def address(self) -> Address:
         return Address(self.kind_name, self.metadata.name)
 
+    def resolved(self, project: Project) -> Json:  # noqa: ARG002  (a kind may take something from it)
+        """The whole document as it counts, with what the project and ftops say where it says nothing."""
+        return self.model_dump(mode="json", by_alias=True)
+
     def references(self) -> Iterator[Reference]:
         """Every other resource that this one names."""
         return iter(())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ftops.errors import Diagnostic, Severity
 from ftops.render.words import SYMBOLS, clean, estimate_text, noteworthy, shown, step_text, summary
-from ftops.values import Action, Change, Plan, Reason
+from ftops.spec import Resolved
+from ftops.values import Action, Address, Change, Plan, Reason
 
 _RESET: Final = "\x1b[0m"
 _BOLD: Final = "\x1b[1m"
@@ -26,13 +27,22 @@ def diagnostics_text(diagnostics: Iterable[Diagnostic], *, color: bool = False) 
     return "\n".join(line for each in diagnostics for line in _diagnostic(each, color))
 
 
-def plan_text(plan: Plan, *, color: bool = False, unchanged: bool = False) -> str:
-    """A plan change by change; what stays as it is only as a number, unless `unchanged`."""
+def plan_text(
+    plan: Plan,
+    *,
+    color: bool = False,
+    unchanged: bool = False,
+    explained: Mapping[Address, Sequence[Resolved]] | None = None,
+) -> str:
+    """A plan change by change; what stays as it is only as a number, unless `unchanged`.
+
+    `explained` has the fields of specs as they count, to be shown below each change.
+    """
     lines = [f"{_paint('warning:', _SEVERITIES[Severity.WARNING], color)} {clean(each)}" for each in plan.warnings]
     if lines:
         lines.append("")
     for change in plan.changes if unchanged else noteworthy(plan):
-        lines += [*_change(change, color), ""]
+        lines += [*_change(change, color), *_fields((explained or {}).get(change.address, ())), ""]
     if not plan.has_changes:
         lines += ["No changes: everything is as specified.", ""]
     lines.append(_paint(f"Plan: {summary(plan)}.", _BOLD, color))
@@ -61,6 +71,13 @@ def _change(change: Change, color: bool) -> Iterator[str]:
         yield f"      {estimate_text(change.estimate)}"
     if change.note:
         yield f"      {clean(change.note)}"
+
+
+def _fields(fields: Sequence[Resolved]) -> Iterator[str]:
+    if fields:
+        yield "      spec as it counts:"
+    for each in fields:
+        yield f"        {clean(each.field)}: {shown(each.value)}  ({clean(str(each.where or 'default'))})"
 
 
 def _reason(reason: Reason) -> str:

@@ -7,7 +7,7 @@ them together, `files` reads a project's folder, `schema` makes JSON Schemas.
 from __future__ import annotations
 
 from ftops.spec.files import find_root, read_project
-from ftops.spec.resources import PROJECT_FILE, Specs, load
+from ftops.spec.resources import PROJECT_FILE, Resolved, Specs, load
 from ftops.spec.schema import MODELS, json_schema
 
-__all__ = ["MODELS", "PROJECT_FILE", "Specs", "find_root", "json_schema", "load", "read_project"]
+__all__ = ["MODELS", "PROJECT_FILE", "Resolved", "Specs", "find_root", "json_schema", "load", "read_project"]

@@ -36,6 +36,15 @@ metadata: {{name: my-project}}
 
 
 @dataclass(frozen=True, slots=True)
+class Resolved:
+    """A field of a resource as it counts, and where that is said; None where nobody says it and ftops has a default."""
+
+    field: str
+    value: Json
+    where: Where | None
+
+
+@dataclass(frozen=True, slots=True)
 class Specs:
     """A project's specs, every check passed. `resources` are in the order of kinds and names.
 
@@ -54,6 +63,22 @@ class Specs:
         """The place of the field at `path` of the document of `address`; in ftops.yaml where its defaults say it."""
         return self._sources.where(address, path)
 
+    def resolved(self, address: Address) -> tuple[Resolved, ...]:
+        """Every field of the spec of `address`, its own, those of `defaults`, and ftops's defaults, in the schema's order."""
+        tree = self.resources[address].resolved(self.project)
+        return tuple(
+            Resolved(".".join(path[1:]), value, self._sources.said(address, path))
+            for path, value in _leaves(tree["spec"], ("spec",))
+        )
+
+
+def _leaves(tree: Json, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Json]]:
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from _leaves(value, (*path, key))
+    elif tree is not None:
+        yield path, tree
+
 
 @dataclass(slots=True)
 class _Sources:
@@ -64,6 +89,16 @@ class _Sources:
 
     def where(self, address: Address, path: Path) -> Where:
         return self.find(self.documents[address], address.kind, path)
+
+    def said(self, address: Address, path: Path) -> Where | None:
+        """The place that says the field at `path`, None where it is a default of ftops."""
+        kind, document = address.kind, self.documents[address]
+        if _has(document.tree, path) or _has(self.defaults(kind), path[1:]):
+            return self.where(address, path)
+        chosen = ("spec", "defaultRunner")
+        if path == ("spec", "runner") and self.project is not None and _has(self.project.tree, chosen):
+            return self.project.where(chosen)
+        return None
 
     def find(self, document: Document, kind: str, path: Path, *, key: bool = False) -> Where:
         """The place of `path` of a document of `kind`, or of the default that it has there."""

@@ -31,8 +31,9 @@ def projects(draw):
         for name in datasets
     ]  # fmt: skip
     runs = [f"run-{n}" for n in range(draw(st.integers(0, 4)))]
-    for number, name in enumerate(runs):
-        bases = [{"init": {}}, {"hub": "some/model"}, {"path": "model"}, *({"run": each} for each in runs[:number])]
+    full = []
+    for name in runs:
+        bases = [{"init": {}}, {"hub": "some/model"}, {"path": "model"}, *({"run": each} for each in full)]
         spec = {
             "dataset": draw(st.sampled_from(datasets)),
             "baseModel": draw(st.sampled_from(bases)),
@@ -41,6 +42,8 @@ def projects(draw):
             "hyperparameters": draw(HYPERPARAMETERS),
         }
         found.append({"kind": "TrainingRun", "metadata": {"name": name}, "spec": spec})
+        if spec["method"] == "full":
+            full.append(name)
     if runs:
         versions = draw(st.dictionaries(st.sampled_from(["1.0.0", "1.1.0", "2.0.0"]), st.sampled_from(runs), min_size=1))
         tags = {version: draw(st.lists(st.sampled_from("abc"), unique=True)) for version in versions}

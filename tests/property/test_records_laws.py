@@ -68,7 +68,7 @@ def dataset_records(draw):
             "status": {
                 "phase": "prepared",
                 "digest": digest,
-                "inputs": draw(JSON),
+                "inputs": draw(st.dictionaries(TEXTS, JSON, max_size=4)),
                 "sources": {"a.csv": {"digest": draw(TEXTS)}},
                 "statistics": {"rows": draw(st.integers(0, 9))},
                 "splits": {"train": {"sha256": digest}},
