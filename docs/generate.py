@@ -64,7 +64,6 @@ ftops reads these environment variables:
 | `MLFLOW_TRACKING_URI` | MLflow server or `sqlite:///` file; wins over `spec.tracking.mlflow` of `ftops.yaml` |
 | `NO_COLOR` | no colours, when set to anything |
 | `GITHUB_EVENT_NAME` | set by GitHub; `ftops apply` refuses to run for a pull request |
-| `GITHUB_WORKSPACE` | set by GitHub; annotations name files from there |
 """
 
 

@@ -27,7 +27,6 @@ from ftops.records import (
 from ftops.spec import Specs
 from ftops.store import Store, open_regular
 from ftops.trainer.config import shipped_templates, template_for, template_sources
-from ftops.training import last_checkpoint, remaining_seconds
 from ftops.values import (
     Address,
     DatasetState,
@@ -187,6 +186,8 @@ def _live(run: Run, store: Store) -> Run:
     """The run, with the checkpoint that it could go on from where it ended early."""
     if run.state not in (RunState.FAILED, RunState.CANCELLED):
         return run
+    from ftops.training import last_checkpoint  # executors and all: 5 % of a small plan, which most plans don't need
+
     whole = last_checkpoint(store, run.id)
     return replace(run, checkpoint=None if whole is None else whole[1].step)
 
@@ -287,6 +288,8 @@ def _standing(address: Address, store: Store, observed: Observed, live: Mapping[
         return Standing(address, "registered" if observed.versions.get(address.name) else "pending")
     run, history = live.get(address.name), observed.runs.get(address.name)
     if run is not None and (run.state is RunState.RUNNING or history is None):
+        from ftops.training import remaining_seconds  # see _live
+
         eta = remaining_seconds(store, run) if run.state is RunState.RUNNING else None
         return Standing(address, run.state.value, run.id, run.step, run.max_steps, eta)
     if history is None:

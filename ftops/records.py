@@ -291,7 +291,9 @@ def _list(lines: _Lines, at: int, indent: int) -> tuple[list[Json], int]:
 def _scalar(number: str, text: str, empty: str) -> Json:
     if number:
         return float(number) if "." in number else int(number)
-    return _text(text) if text else {} if empty == "{}" else []
+    if empty:
+        return {} if empty == "{}" else []
+    return _text(text)
 
 
 def _text(text: str) -> Json:

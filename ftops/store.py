@@ -270,7 +270,7 @@ class Store:
         """The attempts that a run has a folder for, rising."""
         try:
             names = [path.name for path in self.run(run_id).iterdir()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(int(found[1]) for name in names if (found := ATTEMPT.fullmatch(name)))
 
@@ -278,7 +278,7 @@ class Store:
         """Every run with a readable run.json, by id, with the state of its last attempt."""
         try:
             names = sorted(path.name for path in (self.root / "runs").iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for name in filter(NAME.fullmatch, names):
             about = self.read_run(name)

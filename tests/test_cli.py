@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import subprocess
+import termios
 import time
 
 import click
@@ -77,8 +79,8 @@ def test_every_command_and_option_has_help_and_every_command_an_example(names):
 
 
 @pytest.mark.parametrize("names", [("plan",), ("engine", "install"), ()])
-def test_help_exits_with_0(names, tmp_path):
-    said = ftops(tmp_path, *names, "--help").stdout
+def test_help_exits_with_0(names, data_only, env):
+    said = ftops(data_only, *names, "--help", env=env).stdout
     assert said.startswith("Usage: ")
     assert "Example" in said
 
@@ -157,6 +159,7 @@ def on_a_terminal(root, env, *arguments, answer=None, seconds=60):
     process = subprocess.Popen(
         projects.command(*arguments), cwd=root, env={**env, "TERM": "xterm", "COLUMNS": "120"},
         stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(follower)
     shown, deadline = b"", time.monotonic() + seconds
@@ -242,7 +245,9 @@ def test_validate_as_json_and_as_annotations(root, env):
     assert (diagnostic["address"], diagnostic["file"]) == ("TrainingRun/base", "specs/all.yaml")
     line = (root / "specs/all.yaml").read_text().splitlines()[diagnostic["line"] - 1]
     assert line[diagnostic["column"] - 1 :] == "ful"
-    assert ftops(root, "validate", "--format", "github", env=env, code=3).stdout.startswith("::error file=specs/all.yaml")
+    assert ftops(root, "validate", "--format", "github", env=env, code=3).stdout.startswith(
+        "::error file=specs/all.yaml"
+    )
 
 
 def test_plan_changes_nothing(root, env):
@@ -362,7 +367,9 @@ def test_a_stale_plan_is_refused_naming_what_moved(root, env, touch, told):
     assert [text for text in told if text not in stale] == []
     assert "look at the new plan" in stale
     assert records(root) == before
-    moved = {re.match(r"(commit|spec|data|rendered config|record|engine)\b", line.strip()) for line in stale.splitlines()}
+    moved = {
+        re.match(r"(commit|spec|data|rendered config|record|engine)\b", line.strip()) for line in stale.splitlines()
+    }
     assert len([each for each in moved if each]) >= len(told)
 
 
@@ -403,7 +410,9 @@ def test_results_are_committed_in_another_clone(root, env, tmp_path):
     assert "written to" in done.stdout
     assert git(root, "rev-parse", "HEAD") == tip
     assert git(root, "status", "--porcelain") == ""
-    written = sorted(path.relative_to(tmp_path / "results").as_posix() for path in (tmp_path / "results").rglob("*.yaml"))
+    written = sorted(
+        path.relative_to(tmp_path / "results").as_posix() for path in (tmp_path / "results").rglob("*.yaml")
+    )
     assert written == [
         "registry/datasets/chat.yaml", "registry/models/chat/1.0.0.yaml", "registry/runs/base.yaml",
     ]  # fmt: skip

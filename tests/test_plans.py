@@ -31,7 +31,19 @@ from ftops.values import Observed, Run, RunState, Source, run_id
 from tests.outcomes import applied, read
 
 CASES = sorted((Path(__file__).parent / "plans").glob("*/*.yaml"))
-KEYS = {"history", "specs", "sources", "changed", "store", "live", "templates", "targets", "excludes", "expect", "error"}
+KEYS = {
+    "history",
+    "specs",
+    "sources",
+    "changed",
+    "store",
+    "live",
+    "templates",
+    "targets",
+    "excludes",
+    "expect",
+    "error",
+}
 
 
 class Case:
@@ -50,7 +62,9 @@ class Case:
             plan = make_plan(specs, found)
             self._call(plan, number)
             found = applied(plan, specs, found, before.get("failed", ()))
-        changed = {path: Diagnostic(f"{path} changed since its pointer", hint="…") for path in self.tree.get("changed", ())}
+        changed = {
+            path: Diagnostic(f"{path} changed since its pointer", hint="…") for path in self.tree.get("changed", ())
+        }
         found = replace(
             found,
             sources=sources_of(self.tree["sources"]),

@@ -54,7 +54,7 @@ def apply(
 
     workspace = open_workspace(start)
     if saved is not None:
-        text = saved.read_text(encoding="utf-8")
+        text = saved.read_bytes()
         made, observed = _check_saved(workspace, saved, text)
     else:
         made, observed = sealed_plan(workspace, choice)
@@ -87,7 +87,7 @@ def _catch_up(workspace: Workspace) -> None:
             click.echo(left, err=True)
 
 
-def _check_saved(workspace: Workspace, saved: Path, text: str) -> tuple[Plan, Observed]:
+def _check_saved(workspace: Workspace, saved: Path, text: bytes) -> tuple[Plan, Observed]:
     """The plan for now, which is the saved one when nothing has moved; raises PlanError saying what has."""
     from ftops.plan import moved
 

@@ -72,11 +72,9 @@ def _concerns(diagnostic: Diagnostic, root: Path, paths: Sequence[Path]) -> bool
 
 
 def _prefix(root: Path) -> str:
-    """The way from the top of a checkout of GitHub to the project; empty elsewhere."""
-    workspace = os.environ.get("GITHUB_WORKSPACE")
-    if not workspace or not root.resolve().is_relative_to(Path(workspace).resolve()):
-        return ""
-    way = root.resolve().relative_to(Path(workspace).resolve()).as_posix()
+    """The way from the top of the repository, from where GitHub names the files of annotations, to the project."""
+    top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+    way = root.relative_to(top).as_posix()
     return "" if way == "." else f"{way}/"
 
 

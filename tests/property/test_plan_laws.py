@@ -45,10 +45,15 @@ def projects(draw):
         if spec["method"] == "full":
             full.append(name)
     if runs:
-        versions = draw(st.dictionaries(st.sampled_from(["1.0.0", "1.1.0", "2.0.0"]), st.sampled_from(runs), min_size=1))
+        versions = draw(
+            st.dictionaries(st.sampled_from(["1.0.0", "1.1.0", "2.0.0"]), st.sampled_from(runs), min_size=1)
+        )
         tags = {version: draw(st.lists(st.sampled_from("abc"), unique=True)) for version in versions}
         aliases = draw(st.dictionaries(st.sampled_from(["staging", "production"]), st.sampled_from(sorted(versions))))
-        spec = {"versions": {each: {"run": run, "tags": tags[each]} for each, run in versions.items()}, "aliases": aliases}
+        spec = {
+            "versions": {each: {"run": run, "tags": tags[each]} for each, run in versions.items()},
+            "aliases": aliases,
+        }
         found.append({"kind": "Model", "metadata": {"name": "model"}, "spec": spec})
     return found
 

@@ -19,6 +19,7 @@ from ftops.records import (
     is_record,
     merge,
     parse,
+    simple_tree,
 )
 from ftops.values import RunState
 
@@ -148,7 +149,10 @@ def test_merging_twice_is_merging_once(tip, mine):
     assert merge(once, mine) == once
 
 
-@given(st.tuples(run_records(), run_records(), run_records()) | st.tuples(model_records(), model_records(), model_records()))
+@given(
+    st.tuples(run_records(), run_records(), run_records())
+    | st.tuples(model_records(), model_records(), model_records())
+)
 @settings(max_examples=300, deadline=None)
 def test_merging_is_associative(three):
     a, b, c = three
@@ -198,3 +202,74 @@ def test_two_different_successes_are_a_conflict(one, other):
 
     assert attempted(lambda: merge(record(one), record(other))) is not None
     assert attempted(lambda: merge(record(one), record(other.model_copy(update={"weights": weights})))) is None
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "a",
+            "b-c",
+            "null",
+            "~",
+            "true",
+            "True",
+            "yes",
+            "off",
+            "n",
+            "0",
+            "07",
+            "1",
+            "-3",
+            "1.5",
+            "1.0.0",
+            "1e5",
+            "2.5e-06",
+        ),
+        *(
+            "1_0",
+            "0x1f",
+            "0b11",
+            "12:30",
+            ".inf",
+            "=",
+            "<<",
+            "{}",
+            "[]",
+            "'x'",
+            "'a: b'",
+            "''",
+            '"q"',
+            "'it''s'",
+            "a:b",
+        ),
+        *("a:", "#c", "&d", "*d", "!e", "|", "a #b", "a b", "한국", "2026-01-01"),
+        *("a" * 40, "0b" + "1" * 38, "1" * 40, "1e" + "0" * 62),
+    ]
+)
+LINES = st.builds(
+    lambda indent, dash, key, value: " " * indent + dash + key + value,
+    st.sampled_from([0, 0, 0, 2, 2, 4, 1]),
+    st.sampled_from(["", "", "- "]),
+    st.one_of(st.just(""), WORDS.map(lambda word: f"{word}:"), st.sampled_from(["a:", "b:", "c:"])),
+    st.one_of(st.just(""), WORDS.map(lambda word: f" {word}")),
+)
+
+
+@given(st.one_of(RECORDS.map(dump), st.lists(LINES, max_size=8).map(lambda lines: "\n".join([*lines, ""]).encode())))
+@settings(max_examples=600, deadline=None)
+def test_reading_quickly_is_reading_or_none(text):
+    quick = simple_tree(text)
+    if quick is not None:
+        assert repr(quick) == repr(yaml.load(text, Loader=yaml.CSafeLoader))
+
+
+def test_records_are_read_quickly():
+    entry = RunEntry(
+        id="base-aaaaaaaaaaaa", phase=RunState.SUCCEEDED, inputs={"dataset": "a" * 64, "hyperparameters": {"lr": 2e-4}},
+        engine="axolotl==0.19.0", config_digest="b" * 64, metrics={"loss": 1.25}, input_commit="c" * 40,
+        attempts={"1": Attempt(phase=RunState.SUCCEEDED, started_at="2026-01-01T00:00:00Z", step=3, exit_code=0)},
+        weights={"model.safetensors": FileEntry(sha256="d" * 64, size=8)},
+    )  # fmt: skip
+    status = RunStatus(phase=RunState.SUCCEEDED, current="a" * 64, runs={"a" * 64: entry})
+    record = RunRecord(metadata={"name": "base"}, status=status)
+    assert simple_tree(dump(record)) == record.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,151 @@
+"""`ftops apply` of one training beside bare `axolotl train` of the same config: seconds more, and steps a second.
+
+python benchmarks/training.py [--quick] [--rounds 2] [--steps 60]
+
+Data, base model and token cache are made before, so that both do nothing but train; each round has a seed of its own,
+because ftops trains nothing twice. Needs the engine (`ftops engine install`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import FTOPS, ROOT, Command, Figures, environment, goal, heading, median, ratio, row, run
+
+SECONDS = 3.0
+ROWS = 200
+PROJECT = """\
+apiVersion: ftops/v1
+kind: Project
+metadata: {name: benchmark}
+"""
+SPECS = """\
+apiVersion: ftops/v1
+kind: Dataset
+metadata: {name: sums}
+spec:
+  source: {path: sums.csv}
+  split: {train: 1, validation: 0, test: 0}
+---
+apiVersion: ftops/v1
+kind: TrainingRun
+metadata: {name: small}
+spec:
+  dataset: sums
+  baseModel: {init: {family: llama, hiddenSize: 64, layers: 2, heads: 4, vocabSize: 512}}
+  method: full
+  hyperparameters: {max_steps: STEPS, micro_batch_size: 4, sequence_len: 512, learning_rate: 1.0e-3, seed: SEED}
+  checkpoints: {every: 1000, keep: 1}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one round of four steps")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="an even number, so that each of the two goes first as often"
+    )
+    parser.add_argument("--steps", type=int, default=60)
+    options = parser.parse_args()
+    rounds, steps = (1, 4) if options.quick else (options.rounds, options.steps)
+    with tempfile.TemporaryDirectory(prefix="ftops-benchmark-") as folder:
+        project = Path(folder)
+        make(project, steps)
+        print(heading(), flush=True)
+        report(*compare(project, rounds, steps))
+
+
+def make(project: Path, steps: int) -> None:
+    """A project whose data, base model and token cache a first training has left in the store."""
+    project.joinpath("ftops.yaml").write_text(PROJECT)
+    rows = (f"What is {number} and {number + 7}?,It is {2 * number + 7}." for number in range(ROWS))
+    project.joinpath("sums.csv").write_text("\n".join(["instruction,output", *rows, ""]))
+    project.joinpath("specs").mkdir()
+    project.joinpath(".gitignore").write_text("/.ftops/\n")
+    seed(project, steps, 0)
+    identity = ("-c", "user.name=Benchmark", "-c", "user.email=benchmark@localhost")
+    for argv in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("add", "--all"),
+        ("commit", "--quiet", "--message=all"),
+    ):
+        subprocess.run(["git", *identity, *argv], cwd=project, check=True)
+    run(Command((*FTOPS, "apply", "--yes"), project))
+
+
+def seed(project: Path, steps: int, number: int) -> None:
+    """Write the spec of a run that differs from the others in its seed only."""
+    text = SPECS.replace("STEPS", str(steps)).replace("SEED", str(number))
+    project.joinpath("specs", "specs.yaml").write_text(text)
+
+
+def compare(project: Path, rounds: int, steps: int) -> tuple[dict[str, list[Figures]], dict[str, list[float]]]:
+    """The figures and the steps a second of both, one after the other; who goes first changes each round."""
+    figures: dict[str, list[Figures]] = {"ftops apply": [], "axolotl train": []}
+    rates: dict[str, list[float]] = {"ftops apply": [], "axolotl train": []}
+    for number in range(1, rounds + 1):
+        seed(project, steps, number)
+        bare = bare_attempt(project, number)
+        for name in sorted(figures, reverse=number % 2 == 0):
+            before = logs(project)
+            command = Command((*FTOPS, "apply", "--yes"), project) if name == "ftops apply" else bare
+            figures[name].append(run(command))
+            (log,) = logs(project) - before
+            rates[name].append(rate(log))
+            print(row(f"{name}, round {number}", figures[name][-1]), flush=True)
+    return figures, rates
+
+
+def bare_attempt(project: Path, number: int) -> Command:
+    """`axolotl train` as a person would start it: the same config without the plugin that tells ftops of its events."""
+    done = subprocess.run(
+        [*FTOPS, "run", "render", "small"], cwd=project, env=environment(), check=True, capture_output=True, text=True
+    )
+    config = re.sub(r"^plugins:\n(?:\s*- ftops_axolotl\S*\n)+", "", done.stdout, flags=re.MULTILINE)
+    if "ftops_axolotl" in config:
+        sys.exit(f"the plugin stands in the config in another form than this script knows:\n{config}")
+    folder = project / ".ftops" / "runs" / f"bare-{number}" / "attempt-1"  # as deep as a run's: its paths are relative
+    folder.mkdir(parents=True)
+    folder.joinpath("config.yaml").write_text(config)
+    sys.path.insert(0, str(ROOT))
+    from ftops.engine import require_engine
+
+    programs = require_engine().bin
+    # What ftops sets for a trainer on a CPU runner, so that only ftops itself makes a difference.
+    settings = {"AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    path = f"{programs}:{os.environ['PATH']}"
+    script = 'exec "$0" train config.yaml --launcher python > output.log 2>&1'
+    return Command(
+        ("sh", "-c", script, str(programs / "axolotl")), folder, {**settings, "PATH": path, "PYTHONPATH": ""}
+    )
+
+
+def logs(project: Path) -> set[Path]:
+    return set(project.glob(".ftops/runs/*/attempt-*/output.log"))
+
+
+def rate(log: Path) -> float:
+    """Steps a second as the trainer itself says at its end."""
+    found = re.findall(r"train_steps_per_second\W+([0-9.]+)", log.read_text(errors="replace"))
+    if not found:
+        sys.exit(f"no train_steps_per_second in {log}:\n{log.read_text(errors='replace')[-2000:]}")
+    return float(found[-1])
+
+
+def report(figures: dict[str, list[Figures]], rates: dict[str, list[float]]) -> None:
+    ours, bare = (median(figures[name]) for name in ("ftops apply", "axolotl train"))
+    our_rate, bare_rate = (statistics.median(rates[name]) for name in ("ftops apply", "axolotl train"))
+    print(ratio("ftops apply : axolotl train", ours, bare))
+    print(f"ratio steps a second: {our_rate / bare_rate:.2f} ({our_rate:.2f} : {bare_rate:.2f})")
+    print(goal("ftops apply above axolotl train", ours.wall - bare.wall, SECONDS, "s of wall time"))
+
+
+if __name__ == "__main__":
+    main()

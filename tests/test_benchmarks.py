@@ -1,0 +1,46 @@
+"""Every benchmark runs at its smallest size and prints its ratios."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def benchmark(name: str) -> str:
+    command = [sys.executable, str(FOLDER / name), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_start():
+    said = benchmark("start.py")
+    assert "ratio ftops : dvc --version: user CPU " in said
+    assert "goal ftops --version: " in said
+
+
+@pytest.mark.slow
+def test_plan():
+    said = benchmark("plan.py")
+    assert "ratio ftops plan : dvc status: user CPU " in said
+    assert "goal ftops plan at 10: " in said
+
+
+@pytest.mark.slow
+@pytest.mark.axolotl
+def test_training():
+    said = benchmark("training.py")
+    assert "ratio ftops apply : axolotl train: user CPU " in said
+    assert "goal ftops apply above axolotl train: " in said
+
+
+def test_a_command_that_fails_ends_the_benchmark():
+    script = "import measure, sys; measure.run(measure.Command((sys.executable, '-c', 'raise SystemExit(3)')))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=FOLDER, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "exit code 3" in done.stderr
