@@ -9,15 +9,19 @@ because ftops trains nothing twice. Needs the engine (`ftops engine install`).
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
+import json
 import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from measure import FTOPS, ROOT, Command, Figures, environment, goal, heading, median, ratio, row, run
+from measure import FTOPS, ROOT, Command, Figures, environment, goal, heading, row, run
 
 SECONDS = 3.0
 ROWS = 200
@@ -46,6 +50,24 @@ spec:
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Wall seconds of the command, CPU seconds of the trainer, steps a second; and of ftops the wall seconds in which no
+    trainer ran, and the CPU seconds of the process that mirrors it to MLflow."""
+
+    wall: float
+    cpu: float
+    rate: float
+    outside: float | None = None
+    mirror: float | None = None
+
+    def __str__(self) -> str:
+        text = f"   trainer: {self.cpu:.2f} s CPU, {self.rate:.1f} steps/s"
+        return (
+            text if self.outside is None else f"{text}; {self.outside:.2f} s without; mirror: {self.mirror:.2f} s CPU"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of four steps")
@@ -59,7 +81,7 @@ def main() -> None:
         project = Path(folder)
         make(project, steps)
         print(heading(), flush=True)
-        report(*compare(project, rounds, steps))
+        report(compare(project, rounds, steps))
 
 
 def make(project: Path, steps: int) -> None:
@@ -86,21 +108,45 @@ def seed(project: Path, steps: int, number: int) -> None:
     project.joinpath("specs", "specs.yaml").write_text(text)
 
 
-def compare(project: Path, rounds: int, steps: int) -> tuple[dict[str, list[Figures]], dict[str, list[float]]]:
-    """The figures and the steps a second of both, one after the other; who goes first changes each round."""
-    figures: dict[str, list[Figures]] = {"ftops apply": [], "axolotl train": []}
-    rates: dict[str, list[float]] = {"ftops apply": [], "axolotl train": []}
+def compare(project: Path, rounds: int, steps: int) -> dict[str, list[Training]]:
+    """What both took, one after the other; who goes first changes each round."""
+    adopt_orphans()
+    found: dict[str, list[Training]] = {"ftops apply": [], "axolotl train": []}
     for number in range(1, rounds + 1):
         seed(project, steps, number)
         bare = bare_attempt(project, number)
-        for name in sorted(figures, reverse=number % 2 == 0):
+        for name in sorted(found, reverse=number % 2 == 0):
             before = logs(project)
-            command = Command((*FTOPS, "apply", "--yes"), project) if name == "ftops apply" else bare
-            figures[name].append(run(command))
+            figures = run(Command((*FTOPS, "apply", "--yes"), project) if name == "ftops apply" else bare)
             (log,) = logs(project) - before
-            rates[name].append(rate(log))
-            print(row(f"{name}, round {number}", figures[name][-1]), flush=True)
-    return figures, rates
+            found[name].append(measured(log, figures))
+            print(row(f"{name}, round {number}", figures) + str(found[name][-1]), flush=True)
+    return found
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what ftops leaves behind (the trainer's wrapper, the mirror), to get its figures too.
+
+    PR_SET_CHILD_SUBREAPER, see prctl(2).
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def measured(log: Path, figures: Figures) -> Training:
+    """What a training took. Waits for the mirror to end, so that it takes nothing from the next one."""
+    handle = log.with_name("handle.json")
+    if not handle.exists():
+        return Training(figures.wall, figures.user + figures.system, rate(log))
+    usage = os.wait4(json.loads(handle.read_text())["pid"], 0)[2]
+    mirror = 0.0
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            other = os.wait3(0)[2]
+            mirror += other.ru_utime + other.ru_stime
+    times = json.loads(log.with_name("result.json").read_text())
+    outside = figures.wall - (times["endedAt"] - times["startedAt"])
+    return Training(figures.wall, usage.ru_utime + usage.ru_stime, rate(log), outside, mirror)
 
 
 def bare_attempt(project: Path, number: int) -> Command:
@@ -139,12 +185,17 @@ def rate(log: Path) -> float:
     return float(found[-1])
 
 
-def report(figures: dict[str, list[Figures]], rates: dict[str, list[float]]) -> None:
-    ours, bare = (median(figures[name]) for name in ("ftops apply", "axolotl train"))
-    our_rate, bare_rate = (statistics.median(rates[name]) for name in ("ftops apply", "axolotl train"))
-    print(ratio("ftops apply : axolotl train", ours, bare))
-    print(f"ratio steps a second: {our_rate / bare_rate:.2f} ({our_rate:.2f} : {bare_rate:.2f})")
-    print(goal("ftops apply above axolotl train", ours.wall - bare.wall, SECONDS, "s of wall time"))
+def report(found: dict[str, list[Training]]) -> None:
+    def of(name: str, figure: str) -> float:
+        return statistics.median(getattr(each, figure) for each in found[name] if getattr(each, figure) is not None)
+
+    for figure in ("wall", "cpu", "rate"):
+        ours, bare = of("ftops apply", figure), of("axolotl train", figure)
+        what = {"wall": "wall", "cpu": "CPU of the trainer", "rate": "steps a second"}[figure]
+        print(f"ratio ftops apply : axolotl train: {what} {ours / bare:.2f} ({ours:.2f} : {bare:.2f})")
+    more = of("ftops apply", "wall") - of("axolotl train", "wall")
+    print(goal("ftops apply above axolotl train", more, SECONDS, "s of wall time"))
+    print(goal("ftops apply before and after its trainer", of("ftops apply", "outside"), SECONDS, "s of wall time"))
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def read_manifest(folder: Path) -> Prepared | None:
         digest=manifest["digest"],
         prepared_at=manifest["preparedAt"],
         statistics=manifest["statistics"],
-        splits=manifest["splits"],
+        splits={name: manifest["splits"][name] for name in SPLITS},
         findings=manifest["findings"],
         warnings=tuple(manifest["warnings"]),
     )

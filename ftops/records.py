@@ -335,6 +335,14 @@ def merge(tip: Record | None, mine: Record) -> Record:
             )
 
 
+def instead(tip: Record | None, mine: Record) -> Record:
+    """What would stand if `mine` won where the two are in conflict, for a person to choose in a pull request."""
+    if isinstance(tip, RunRecord) and isinstance(mine, RunRecord):
+        runs = {**tip.status.runs, **mine.status.runs}
+        return mine.model_copy(update={"status": mine.status.model_copy(update={"runs": runs})})
+    return mine
+
+
 def _merge_runs(tip: RunRecord, mine: RunRecord) -> RunRecord:
     runs = dict(tip.status.runs)
     for digest, entry in mine.status.runs.items():

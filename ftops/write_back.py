@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ftops.errors import Diagnostic, ExternalError, UsageError
 from ftops.git import CommitRequest, PushState, Repository, Tip, commit_records, push_records
 from ftops.observe import Workspace, read_records
-from ftops.records import Record, dump, is_record, merge, parse
+from ftops.records import Record, dump, instead, is_record, merge, parse
 from ftops.store import cannot_write, open_regular, write_atomic
 
 RESULT_BYTES = 16 * 2**20
@@ -88,19 +88,23 @@ def commit(
 ) -> Written:
     """Commits records, merged by key with what stands at the newest tip; pushes them where ftops.yaml or `push` says so.
 
-    A push that fails leaves the records committed here.
+    A push that fails leaves the records committed here; records that contradict those of the remote are pushed to a
+    branch for a pull request. Raises RecordConflict where they contradict those here and nothing is pushed.
     """
 
-    def merged(tip: Tip) -> dict[str, bytes]:
-        texts = {}
-        for path, record in mine.items():
-            there = tip.read(path)
-            texts[path] = dump(merge(None if there is None else parse(path, there), record))
-        return texts
+    def on(tip: Tip, join: Callable[[Record | None, Record], Record]) -> dict[str, bytes]:
+        there = {path: tip.read(path) for path in mine}
+        parsed = {path: None if text is None else parse(path, text) for path, text in there.items()}
+        return {path: dump(join(parsed[path], record)) for path, record in mine.items()}
 
     git = workspace.specs.project.spec.git
     request = CommitRequest(
-        merge=merged, subject=subject, author=git.author, trailers=trailers, branch=workspace.branch
+        merge=lambda tip: on(tip, merge),
+        instead=lambda tip: on(tip, instead),
+        subject=subject,
+        author=git.author,
+        trailers=trailers,
+        branch=workspace.branch,
     )
     if git.push if push is None else push:
         pushed = push_records(repository, git.remote, request)

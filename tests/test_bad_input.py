@@ -95,8 +95,8 @@ TEMPLATES = {
     "undefined name": ("micro_batch_size: {{ batch }}\n", "'batch' is undefined"),
     "calls out": ("{{ ''.__class__.__mro__[1].__subclasses__() }}\n", "unsafe"),
     "reads a file": ("{% include '/etc/passwd' %}\n", "/etc/passwd"),
-    "eats memory": ("{% set x = 'a' * (10 ** 11) %}{{ x }}\n", ""),
-    "never ends": ("{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}\n", ""),
+    "eats memory": ("{% set x = 'a' * (10 ** 11) %}{{ x }}\n", "more memory"),
+    "writes without end": ("{% for n in range(99999) %}{{ 'x' * 99999 }}{% endfor %}\n", "more memory"),
     "bad syntax": ("{% if %}\n", "templates/axolotl/full.yaml.j2:1"),
     "no YAML": ("a: [\n", ""),
     "unknown key": (
@@ -120,8 +120,7 @@ def test_bad_templates(root, env, name):
     assert "TrainingRun/base" in done.stderr
     assert told in done.stderr, done.stderr
     assert "root:" not in done.stdout + done.stderr
-    if name != "never ends":  # it takes the ten seconds that it is given
-        assert ftops(root, "apply", "--yes", env=env, code=3, timeout=120).stderr == done.stderr
+    assert ftops(root, "apply", "--yes", env=env, code=3, timeout=120).stderr == done.stderr
     assert untouched(root)
 
 
@@ -402,7 +401,7 @@ def test_a_base_model_that_is_not_there(tmp_path, env):
 def test_an_adapter_as_base_model(tmp_path, env):
     root = projects.write(tmp_path / "project", dataset(), run(method="lora"), run("more", {"run": "base"}))
     commit_all(root)
-    assert "makes a LoRA adapter, not a model" in ftops(root, "plan", env=env, code=4).stderr
+    assert "makes an adapter, not a model" in ftops(root, "plan", env=env, code=3).stderr
 
 
 def test_an_unknown_kind_is_told_with_the_kinds(root, env):

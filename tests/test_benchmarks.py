@@ -35,7 +35,7 @@ def test_plan():
 @pytest.mark.axolotl
 def test_training():
     said = benchmark("training.py")
-    assert "ratio ftops apply : axolotl train: user CPU " in said
+    assert "ratio ftops apply : axolotl train: wall " in said
     assert "goal ftops apply above axolotl train: " in said
 
 

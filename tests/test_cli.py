@@ -159,7 +159,7 @@ def on_a_terminal(root, env, *arguments, answer=None, seconds=60):
     process = subprocess.Popen(
         projects.command(*arguments), cwd=root, env={**env, "TERM": "xterm", "COLUMNS": "120"},
         stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  (there are no threads here)
     )  # fmt: skip
     os.close(follower)
     shown, deadline = b"", time.monotonic() + seconds

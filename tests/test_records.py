@@ -108,7 +108,7 @@ def test_what_is_no_record_is_told_with_its_file(text, told):
 
 
 def test_a_record_belongs_where_its_name_says():
-    with pytest.raises(ExternalError, match="holds the record of registry/runs/base.yaml"):
+    with pytest.raises(ExternalError, match=r"holds the record of registry/runs/base\.yaml"):
         parse("registry/runs/other.yaml", TEXT.encode())
 
 

@@ -244,7 +244,7 @@ def run(command, *arguments, root=None):
     return CliRunner().invoke(command, [str(each) for each in arguments], obj=root)
 
 
-def test_validate_prints_every_format(tmp_path, monkeypatch):
+def test_validate_prints_every_format(tmp_path):
     write(tmp_path, {})
     result = run(validate, root=tmp_path)
     assert (result.exit_code, result.output) == (0, "Valid: 2 resources.\n")
@@ -265,9 +265,10 @@ def test_validate_prints_every_format(tmp_path, monkeypatch):
     assert "elsewhere/x.yaml:1:1: error" in run(validate, tmp_path / "elsewhere", root=tmp_path).output
     result = run(validate, "--format", "github", root=tmp_path)
     assert result.output.splitlines()[0].startswith("::error file=specs/a.yaml,line=1,col=5::a ")
-    (tmp_path.parent / ".git").mkdir()  # GitHub names files from the top of the repository, wherever that lies
-    result = run(validate, "--format", "github", root=tmp_path)
-    assert result.output.splitlines()[0].startswith(f"::error file={tmp_path.name}/specs/a.yaml,line=1,col=5::a ")
+    (tmp_path / ".git").mkdir()  # GitHub names files from the top of the repository, wherever the project is in it
+    write(tmp_path / "project", {"specs/a.yaml": "a: b: c\n"})
+    result = run(validate, "--format", "github", root=tmp_path / "project")
+    assert result.output.startswith("::error file=project/specs/a.yaml,line=1,col=5::a ")
 
 
 def test_schema_prints_lists_and_writes(tmp_path):

@@ -353,8 +353,11 @@ def test_a_hash_is_kept_for_the_next_process(store, tmp_path, patient, monkeypat
     expected = old(tmp_path / "file", "text")
     time.sleep(0.1)
     assert store.file_digest(tmp_path / "file") == expected
+    md5 = store.file_digest(tmp_path / "file", "md5")
+    assert md5 == f"md5:{hashlib.md5((tmp_path / 'file').read_bytes()).hexdigest()}"
     monkeypatch.setattr(hashlib, "file_digest", None)
     assert Store(store.root).file_digest(tmp_path / "file") == expected
+    assert Store(store.root).file_digest(tmp_path / "file", "md5") == md5
 
 
 def test_a_file_that_has_just_changed_is_hashed_again(store, tmp_path):

@@ -123,9 +123,9 @@ def _all(work: Work, plan: Plan) -> Iterator[ChangeEnded]:
     """Each change in the plan's order. One that fails takes with it what needs it, and nothing else."""
     bad: set[Address] = set()
     for change in plan.changes:
-        because = next((need for need in change.needs if need in bad), None)
-        if because is None and change.is_noop:
+        if change.is_noop:
             continue
+        because = next((need for need in change.needs if need in bad), None)
         ended = ChangeEnded(change.address, because=because) if because else _one(work, change)
         if not ended.ok:
             bad.add(change.address)

@@ -10,7 +10,7 @@ from ftops import executors, pipeline, tracking
 from ftops.apply.news import DataProgress, Notice, TrainingProgress
 from ftops.apply.register import commit
 from ftops.apply.work import Work
-from ftops.configs import render
+from ftops.configs import Config, render
 from ftops.engine import Engine, plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.training_run import run_address
@@ -61,7 +61,12 @@ def train(work: Work, change: Change, step: Train) -> str:
             "configDigest": config.digest,
             "inputCommit": work.observed.commit,
         },
-        job=lambda resume: _job(work, change, engine, resume),
+        job=lambda resume: _job(
+            work,
+            change,
+            engine,
+            config if resume is None else render([change], work.changes, work.workspace, resume)[change.address],
+        ),
         begun=lambda folder: _track(work, change, config.tree, folder),
         first_attempt=1 if recorded is None else recorded.attempts + 1,
         resume_run=step.resume_run,
@@ -78,10 +83,9 @@ def train(work: Work, change: Change, step: Train) -> str:
     return f"{step.run_id} attempt {ended.attempt}"
 
 
-def _job(work: Work, change: Change, engine: Engine, resume: str | None) -> executors.Job:
+def _job(work: Work, change: Change, engine: Engine, config: Config) -> executors.Job:
     """An attempt's job: the rendered config, and the plugin that writes events."""
     run = work.run(change.address)
-    config = render([change], work.changes, work.workspace, resume)[change.address]
     online = run.spec.base_model.hub is not None
     runner = runner_of(run, work.workspace.specs.project)
     return executors.Job(

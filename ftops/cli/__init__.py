@@ -91,7 +91,7 @@ def main() -> None:
     # Specs and records become large trees without cycles; looking for some as often as usual takes a sixth of a plan.
     gc.set_threshold(100_000)
     try:
-        code = ftops.main(standalone_mode=False)
+        code = ftops.main(prog_name="ftops", standalone_mode=False)
     except FtopsError as error:
         _fail(error)
     except click.UsageError as error:

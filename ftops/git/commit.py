@@ -38,7 +38,8 @@ class CommitRequest:
     """Records to commit.
 
     `merge` gives the wanted content of each path for a tip, and may be called again for a newer one. `author` is
-    "Name <mail>"; `branch` is the checked-out one when None; every path must lie below one of `allowed`.
+    "Name <mail>"; `branch` is the checked-out one when None; every path must lie below one of `allowed`. Where `merge`
+    raises RecordConflict, `instead` gives what to propose in a pull request; it is for `push_records` only.
     """
 
     merge: Callable[[Tip], Mapping[str, bytes]]
@@ -47,6 +48,7 @@ class CommitRequest:
     trailers: Mapping[str, str]
     branch: str | None = None
     allowed: tuple[str, ...] = ("registry/",)
+    instead: Callable[[Tip], Mapping[str, bytes]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from ftops.errors import Diagnostic, ExternalError
 from ftops.git.branch import move, write_tree, writing
 from ftops.git.commit import TRIES, Commit, CommitRequest, Tip, build, commit_here
 from ftops.git.repository import NOTHING, Repository, failure
+from ftops.records import RecordConflict
 from ftops.values import digest
 
 if TYPE_CHECKING:
@@ -62,8 +63,9 @@ def push_records(
     """Merges records on the newest tip of `remote`, commits and pushes them; the local branch then follows.
 
     A push that lost a race is merged and tried again, up to 10 times, after 0.2 s to 30 s (`rng` gives 0 to 1). A remote
-    that refuses the branch gets one for a pull request, `ftops/results-ID`, and the local branch stays. Where the remote
-    can't be reached, or local commits of others are in the way, the records are committed locally.
+    that refuses the branch, or holds another result for the same thing, gets a branch for a pull request,
+    `ftops/results-ID`, and the local branch stays. Where the remote can't be reached, or local commits of others are in
+    the way, the records are committed locally.
     Raises what `commit_records` raises.
     """
     with writing(repository, request.branch) as (place, branch):
@@ -94,7 +96,14 @@ def _try(place: Repository, remote: str, branch: str, request: CommitRequest) ->
     if start is None and ours:
         why = f"not pushed: {remote} changed records that unpushed commits change too: git pull --rebase"
         return _locally(place, branch, request, why)
-    commit = build(Tip(place, start), branch, request)
+    try:
+        commit = build(Tip(place, start), branch, request)
+    except RecordConflict as conflict:
+        if base is None or request.instead is None:
+            raise
+        rival = build(Tip(place, base), branch, replace(request, merge=request.instead))
+        refused = Pushed(PushState.PROPOSED, branch, rival, str(conflict))
+        return _propose(place, remote, refused, base, rival.id if rival else base)
     target = commit.id if commit else start
     if target is not None and target != base:
         refusal = _push(place, remote, target, branch)

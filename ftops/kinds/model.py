@@ -104,6 +104,10 @@ class Model(Resource):
             inputs=inputs,
         )
 
+    def _registers(self, run: str, recorded: Mapping[str, VersionState]) -> bool:
+        """Whether the spec has a version of `run` that is not registered yet: the new training will be that one."""
+        return any(each.run == run for version, each in self.spec.versions.items() if version not in recorded)
+
     def _tags(self, version: str, recorded: Mapping[str, VersionState]) -> tuple[str, ...]:
         if version in self.spec.versions:
             return tuple(sorted(self.spec.versions[version].tags))
@@ -111,6 +115,7 @@ class Model(Resource):
 
     def _advice(self, recorded: Mapping[str, VersionState], context: Context) -> Iterator[str]:
         """What a person should know about versions that stay as they are although something moved."""
+        registered = {state.run_digest for state in recorded.values()}
         for version, state in recorded.items():
             spec = self.spec.versions.get(version)
             if spec is None:
@@ -120,7 +125,7 @@ class Model(Resource):
                     f"{version} stays the result of {state.run}: a registered version never changes; "
                     f"register {spec.run} as {next_version((*recorded, *self.spec.versions))}."
                 )
-            elif context.digest_of(run_address(spec.run)) != state.run_digest:
+            elif context.digest_of(run_address(spec.run)) not in registered and not self._registers(spec.run, recorded):
                 yield (
                     f"{version} stays what {run_id(state.run, state.run_digest)} made; "
                     f"register the new training as {next_version((*recorded, *self.spec.versions))}."

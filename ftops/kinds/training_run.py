@@ -175,14 +175,13 @@ class TrainingRun(Resource):
             digest=identity,
             inputs=inputs,
             note=_standing(live, resume_run),
-            estimate=self._estimate(history, inputs, resume_run),
+            estimate=self._estimate(history, inputs, live, resume_run),
         )
 
-    def _estimate(self, history: RunHistory | None, inputs: Json, resume_run: str | None) -> Estimate | None:
-        """The time that the newest like run took, with start and end, times the ratio of the lengths.
-
-        A run that goes on from another's checkpoint has only what is longer to do.
-        """
+    def _estimate(
+        self, history: RunHistory | None, inputs: Json, live: Run | None, resume_run: str | None
+    ) -> Estimate | None:
+        """The time that the newest like run took, with start and end, times the share that is left to do."""
         if history is None:
             return None
         known = [each for each in history.runs.values() if each.seconds and each.phase is RunState.SUCCEEDED]
@@ -190,13 +189,15 @@ class TrainingRun(Resource):
         if not known:
             return None
         like = known[-1]
-        ratio = 1.0
+        share = 1.0
         for name in ("max_steps", "num_epochs"):  # max_steps wins in Axolotl too
             before, after = (tree["hyperparameters"].get(name) for tree in (like.inputs, inputs))
             if before and after:
-                ratio = after / before - (1 if resume_run else 0)
+                share = after / before - (1 if resume_run else 0)
                 break
-        return Estimate((like.seconds or 0.0) * ratio, run_id(self.metadata.name, like.digest))
+        if live is not None and live.checkpoint is not None and live.max_steps:
+            share *= 1 - live.checkpoint / live.max_steps
+        return Estimate((like.seconds or 0.0) * share, run_id(self.metadata.name, like.digest))
 
     def _class(
         self, before: Json, reasons: tuple[Reason, ...], live: Run | None, previous: str | None
@@ -226,24 +227,12 @@ class TrainingRun(Resource):
     def _base_model(self, context: Context) -> Json:
         spec = self.spec.base_model
         if spec.run is not None:
-            self._refuse_adapter(spec.run, context)
             return {"run": context.digest_of(run_address(spec.run))}
         if spec.path is not None:
             return {"path": self._path_digest(spec.path, context)}
         if spec.hub is not None:
             return {"hub": spec.hub, **({} if spec.revision is None else {"revision": spec.revision})}
         return {} if spec.init is None else {"init": spec.init.model_dump(mode="json", by_alias=True)}
-
-    def _refuse_adapter(self, name: str, context: Context) -> None:
-        base = context.resources[run_address(name)]
-        if isinstance(base, TrainingRun) and base.spec.method != "full":
-            raise PlanError(
-                Diagnostic(
-                    f"baseModel.run: {base.address} makes a LoRA adapter, not a model",
-                    hint="name a run with method full, or the adapter's own base model",
-                    address=str(self.address),
-                )
-            )
 
     def _path_digest(self, path: str, context: Context) -> str:
         source = context.observed.sources.get(path)

@@ -9,7 +9,7 @@ from typing import Final
 from ftops.errors import Diagnostic, Where, did_you_mean, nearest
 from ftops.kinds import KINDS, Project, Resource
 from ftops.kinds.resource import Reference
-from ftops.kinds.training_run import TrainingRun
+from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.spec.documents import Path
 from ftops.values import Address
 
@@ -73,6 +73,14 @@ class Links:
                 hint=did_you_mean(runner, runners),
                 address=str(address),
                 where=self.where(address, ("spec", "runner")),
+            )
+        base = None if run.spec.base_model.run is None else self.resources.get(run_address(run.spec.base_model.run))
+        if isinstance(base, TrainingRun) and base.spec.method != "full":
+            yield Diagnostic(
+                f"{base.address} makes an adapter, not a model that can be trained on",
+                hint="name a run with method full, or the adapter's own base model",
+                address=str(address),
+                where=self.where(address, ("spec", "baseModel", "run")),
             )
         if (template := run.spec.template) is not None and templates is not None and template not in templates:
             match = nearest(template, sorted(templates))

@@ -59,9 +59,9 @@ def projects(draw):
 
 
 @st.composite
-def observations(draw, content=st.sampled_from(["a", "b"])):
+def observations(draw):
     paths = ("data-0.csv", "data-1.csv", "model")
-    return Observed(sources={path: Source(path, f"sha256:{draw(content)}") for path in paths})
+    return Observed(sources={path: Source(path, draw(st.sampled_from(["sha256:a", "sha256:b"]))) for path in paths})
 
 
 def is_nothing(plan):
@@ -134,8 +134,7 @@ def test_a_choice_is_part_of_the_plan_and_closed(documents, observed, data):
     whole = {change.address: change for change in make_plan(specs, observed).changes}
     try:
         chosen = make_plan(specs, observed, targets=targets, excludes=excludes).changes
-    except PlanError as error:
-        assert error.diagnostics[0].summary.startswith("nothing is left")
+    except PlanError:  # nothing is left
         assert excludes
         return
     addresses = {change.address for change in chosen}
