@@ -15,7 +15,9 @@ from tests import projects
 from tests.projects import ROOT, dataset, environment, model, run
 
 MODULES = sorted((ROOT / "ftops").rglob("*.py"))
-FORBIDDEN_NAMES = re.compile(r"manager|service|handler|engine|processor|helper|utils?|base|common|constants", re.IGNORECASE)
+FORBIDDEN_NAMES = re.compile(
+    r"manager|service|handler|engine|processor|helper|utils?|base|common|constants", re.IGNORECASE
+)
 HEAVY = ("mlflow", "dvc", "pyarrow", "pandas", "numpy", "rich", "sqlalchemy", "requests", "torch", "docker", "scipy")
 
 
