@@ -28,13 +28,15 @@ class Written:
 class WriteBack:
     """Where records go: a commit on the branch (and a push where ftops.yaml says so), or below the folder `results`.
 
-    `records` are all that there are, so that what one step wrote the next one reads.
+    `records` are all that there are, so that what one step wrote the next one reads. `complete` turns False when a push
+    was wanted and did not happen: the records are committed here, and the next push takes them along.
     """
 
     workspace: Workspace
     results: Path | None
     trailers: Mapping[str, str]
     records: dict[str, Record]
+    complete: bool = True
 
     @classmethod
     def open(cls, workspace: Workspace, results: Path | None, trailers: Mapping[str, str]) -> WriteBack:
@@ -74,6 +76,7 @@ class WriteBack:
         said = commit(repository, self.workspace, mine, subject, {**self.trailers, **trailers})
         for path, record in mine.items():
             self.records[path] = merge(self.records.get(path), record)
+        self.complete = self.complete and said.complete
         return said.text
 
 

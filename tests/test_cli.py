@@ -463,3 +463,14 @@ def test_a_reader_that_goes_away_is_no_traceback(root, env):
     done = subprocess.run(["bash", "-c", script], cwd=root, env=env, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_a_push_that_fails_is_told_and_loses_nothing(data_only, env):
+    edit(data_only, "ftops.yaml", "  runners:", "  git: {push: true}\n  runners:")
+    commit_all(data_only, "push")
+    git(data_only, "remote", "add", "origin", "/nowhere/remote.git")
+    done = ftops(data_only, "apply", "--yes", env=env, code=7)
+    assert "committed on main, not pushed" in done.stdout
+    assert "could not be pushed" in done.stderr
+    assert records(data_only)
+    assert "No changes" in ftops(data_only, "apply", "--yes", env=env).stdout

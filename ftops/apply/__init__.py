@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import assert_never
 
 from ftops import dvc, tracking
-from ftops.apply.news import ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
+from ftops.apply.news import Applied, ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
 from ftops.apply.register import commit, label, register
 from ftops.apply.train import make_base_model, prepare, train
 from ftops.apply.work import Work
@@ -41,6 +41,7 @@ from ftops.values import (
 from ftops.write_back import WriteBack
 
 __all__ = [
+    "Applied",
     "ChangeEnded",
     "DataProgress",
     "News",
@@ -55,8 +56,8 @@ __all__ = [
 
 def apply(
     plan: Plan, workspace: Workspace, observed: Observed, results_folder: Path | None, tell: Callable[[News], None]
-) -> tuple[ChangeEnded, ...]:
-    """How every change of `plan` ended, no-ops left out.
+) -> Applied:
+    """How every change of `plan` ended.
 
     With `results_folder`, records are written below it and nothing is committed. Raises ExternalError or UsageError
     where nothing can be begun: another apply works here, the store or git can't be written.
@@ -71,12 +72,21 @@ def apply(
         write_back = WriteBack.open(workspace, results_folder, trailers)
         changes = {change.address: change for change in plan.changes}
         work = Work(workspace, store, observed, changes, write_back, journal, tell)
-        tracking.start_mirror(store.root, _tracking_uri(workspace))
+        uri = _tracking_uri(workspace)
+        if _is_tracked(plan) or tracking.pending(store.root):
+            tracking.start_mirror(store.root, uri)
         try:
-            return tuple(_all(work, plan))
+            changes_ended = tuple(_all(work, plan))
+            return Applied(changes_ended, pushed=write_back.complete)
         finally:
             if left := tracking.flush(store.root):
                 tell(Notice(str(left)))
+
+
+def _is_tracked(plan: Plan) -> bool:
+    """Whether MLflow will hear of anything: starting its process costs seconds of a processor."""
+    tracked = Train | RegisterVersion | LabelVersion
+    return any(isinstance(step, tracked) for change in plan.changes for step in change.steps)
 
 
 def catch_up(workspace: Workspace) -> str:

@@ -58,4 +58,12 @@ class Notice:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How every change ended, no-ops left out; `pushed` is False where a push was wanted and did not happen."""
+
+    changes: tuple[ChangeEnded, ...]
+    pushed: bool = True
+
+
 News = StepBegan | StepEnded | DataProgress | TrainingProgress | ChangeEnded | Notice

@@ -15,7 +15,7 @@ from ftops.engine import Engine, plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.training_run import run_address
 from ftops.plan import runner_of
-from ftops.training import Ended, Training, make_model
+from ftops.training import Ended, Training, last_checkpoint, make_model
 from ftops.training import train as follow_training
 from ftops.values import Address, Change, Json, MakeBaseModel, PrepareData, Run, RunState, Train, run_id
 
@@ -79,7 +79,7 @@ def train(work: Work, change: Change, step: Train) -> str:
     )
     if ended.phase is not RunState.SUCCEEDED:
         _commit_failure(work, change)
-        raise _failed(change.address, step, ended)
+        raise _failed(work, change.address, step, ended)
     return f"{step.run_id} attempt {ended.attempt}"
 
 
@@ -172,12 +172,14 @@ def _refuse_changed(work: Work, address: Address) -> None:
         raise ExternalError(*found)
 
 
-def _failed(address: Address, step: Train, ended: Ended) -> RunFailed:
+def _failed(work: Work, address: Address, step: Train, ended: Ended) -> RunFailed:
+    whole = last_checkpoint(work.store, step.run_id)
+    begin = "begins again" if whole is None else f"goes on from its {whole[1].path.name}"
     return RunFailed(
         Diagnostic(
             f"{step.run_id} attempt {ended.attempt} {ended.phase}: {ended.reason}",
             detail=ended.log,
-            hint=f"`ftops logs {step.run}` shows all of it; `ftops apply` goes on from the last whole checkpoint",
+            hint=f"`ftops logs {step.run}` shows all of it; the next `ftops apply` {begin}",
             address=str(address),
         )
     )

@@ -12,13 +12,13 @@ import click
 
 from ftops.cli import wants_color
 from ftops.cli.plan import Choice, choosing, sealed_plan
-from ftops.errors import Diagnostic, PlanError, RunFailed, UsageError
+from ftops.errors import Diagnostic, ExternalError, PlanError, RunFailed, UsageError
 from ftops.render import plan_text, saved_seal
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ftops.apply import ChangeEnded
+    from ftops.apply import Applied
     from ftops.observe import Workspace
     from ftops.values import Observed, Plan
 
@@ -129,8 +129,9 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG00
     raise KeyboardInterrupt
 
 
-def _conclude(made: Plan, ended: tuple[ChangeEnded, ...]) -> None:
-    """The last line, and the exit code: 6 when a training failed, else that of the first failure."""
+def _conclude(made: Plan, applied: Applied) -> None:
+    """The last line, and the exit code: 6 when a training failed, else that of the first failure, 7 for a failed push."""
+    ended = applied.changes
     done = sum(each.ok for each in ended)
     skipped = sum(each.because is not None for each in ended)
     failed = len(ended) - done - skipped
@@ -139,3 +140,10 @@ def _conclude(made: Plan, ended: tuple[ChangeEnded, ...]) -> None:
     codes = [each.exit_code for each in ended if each.exit_code]
     if codes:
         sys.exit(RunFailed.exit_code if RunFailed.exit_code in codes else codes[0])
+    if not applied.pushed:
+        raise ExternalError(
+            Diagnostic(
+                "results are committed here, but could not be pushed",
+                hint="`git push` when the remote answers; the next push of ftops takes them along too",
+            )
+        )
