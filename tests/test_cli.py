@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import termios
 import time
@@ -153,13 +154,19 @@ def test_apply_refuses_pull_requests(root, env, event):
 # ---------------------------------------------------------------------------------------------- a terminal
 
 
+def take_terminal():
+    """Make stdin the controlling terminal; SIGINT may be ignored where the tests run in the background."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def on_a_terminal(root, env, *arguments, answer=None, seconds=60):
     """What ftops shows on a terminal, and its exit code; `answer` is typed when it asks."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         projects.command(*arguments), cwd=root, env={**env, "TERM": "xterm", "COLUMNS": "120"},
         stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  (there are no threads here)
+        preexec_fn=take_terminal,  # noqa: PLW1509  (there are no threads here)
     )  # fmt: skip
     os.close(follower)
     shown, deadline = b"", time.monotonic() + seconds
