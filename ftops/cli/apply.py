@@ -64,7 +64,8 @@ def apply(
         return
     if saved is None and not yes:
         _ask()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started this with SIGINT ignored
+        signal.signal(number, _interrupt)
     from ftops.apply import apply as make_so
     from ftops.cli.progress import Bars, Lines
 
