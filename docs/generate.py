@@ -145,7 +145,7 @@ def _type(schema: Any, defs: Any) -> str:
     if "enum" in schema or "const" in schema:
         return " or ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     if "anyOf" in schema:
-        return " or ".join(_type(each, defs) for each in schema["anyOf"])
+        return " or ".join(_type(each, defs) for each in schema["anyOf"] if each.get("type") != "null")
     match schema.get("type"):
         case "array":
             return f"list of {_type(schema['items'], defs)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from ftops import dvc, engine, tracking
 from ftops.errors import Diagnostic, FtopsError, Severity
 from ftops.observe import Workspace, open_workspace
+from ftops.write_back import index_url
 
 
 def findings(start: Path) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
@@ -60,4 +61,11 @@ def _of_project(workspace: Workspace) -> list[Diagnostic | str]:
         configured = workspace.specs.project.spec.tracking.mlflow
         where = configured if isinstance(configured, str) else f"${configured.env}"
         found.append(f"tracking: {tracking.mask(os.environ.get('MLFLOW_TRACKING_URI') or where)} has everything")
+    try:
+        if (url := index_url(workspace)) is not None:
+            from ftops import index  # see index_url
+
+            found.append(f"index: {index.check(url)}")
+    except FtopsError as error:
+        found += error.diagnostics
     return found

@@ -1,11 +1,10 @@
 """The SQL index: a copy of the records for those who query in SQL. Rebuilt whole at any time, and never the truth.
 
-SQLAlchemy takes a while to import: import this module only where an index is configured.
+Import this module only where an index is configured: SQLAlchemy, which it stands on, takes a while to import.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,19 +16,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ftops.errors import Diagnostic, ExternalError, SpecError
-from ftops.kinds.project import INDEX_URL, FromEnvironment
-from ftops.records import DatasetRecord, ModelRecord, Record, RunEntry, RunRecord
+from ftops.kinds.project import INDEX_URL, INDEX_URL_FORM
+from ftops.records import Attempt, DatasetRecord, ModelRecord, Record, RunRecord
 from ftops.values import Json, digest, run_id
 
 Counts = dict[str, int]
 """Rows by table."""
-_Rows = dict[sa.Table, list[dict[str, Any]]]
+_Row = dict[str, Any]
+_Rows = dict[sa.Table, list[_Row]]
 
 _WAIT: Final = 60
 """Seconds that one rebuild waits for another."""
 _CONNECT: Final = 10
+"""Seconds that a server has to answer."""
 _LOCK: Final = 0x66746F7073
-"""PostgreSQL's advisory lock of all rebuilds in a database: "ftops" in ASCII."""
+"""The advisory lock that every rebuild in a PostgreSQL database takes: "ftops" in ASCII."""
 
 # ---------------------------------------------------------------------------------------------------- tables
 
@@ -38,98 +39,67 @@ _JSON: Final = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True),
 _TIME: Final = sa.DateTime(timezone=True)
 
 
-def _of_job(*, primary_key: bool) -> sa.Column[str]:
-    return sa.Column(
-        "job", sa.Text, sa.ForeignKey("finetuning_jobs.id", ondelete="CASCADE"), primary_key=primary_key, index=True
-    )
+def _columns(kind: Any, *names: str, needed: bool = False) -> Iterator[sa.Column[Any]]:
+    return (sa.Column(name, kind, nullable=not needed) for name in names)
 
 
-_MARK: Final = sa.Table("ftops_index", _OURS, sa.Column("shape", sa.Text, primary_key=True))
-"""Says that the tables are ours to drop, and by which definition they were made."""
+def _key(name: str, kind: Any = sa.Text) -> sa.Column[Any]:
+    return sa.Column(name, kind, primary_key=True, autoincrement=False)
+
+
+def _job_column(*, primary_key: bool) -> sa.Column[Any]:
+    parent = sa.ForeignKey("finetuning_jobs.id", ondelete="CASCADE")
+    return sa.Column("job", sa.Text, parent, primary_key=primary_key, index=True)
+
+
+_MARK: Final = sa.Table("ftops_index", _OURS, _key("shape"))
+"""Says that the tables are ours to replace, and by which definition they were made."""
 
 _DATASETS: Final = sa.Table(
-    "training_datasets", _OURS,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("digest", sa.Text, nullable=False, index=True),
-    sa.Column("phase", sa.Text, nullable=False),
-    sa.Column("train_rows", sa.BigInteger),
-    sa.Column("validation_rows", sa.BigInteger),
-    sa.Column("test_rows", sa.BigInteger),
-    sa.Column("splits", _JSON),
-    sa.Column("statistics", _JSON),
-    sa.Column("findings", _JSON),
-    sa.Column("sources", _JSON),
-    sa.Column("inputs", _JSON),
-    sa.Column("prepared_at", _TIME),
-    sa.Column("input_commit", sa.Text),
-    sa.Column("record", sa.Text, nullable=False),
-)  # fmt: skip
-
+    "training_datasets",
+    _OURS,
+    _key("name"),
+    *_columns(sa.Text, "digest", "phase", "record", needed=True),
+    *_columns(sa.BigInteger, "train_rows", "validation_rows", "test_rows"),
+    *_columns(_JSON, "splits", "statistics", "findings", "sources", "inputs"),
+    *_columns(_TIME, "prepared_at"),
+    *_columns(sa.Text, "input_commit"),
+)
 _JOBS: Final = sa.Table(
-    "finetuning_jobs", _OURS,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False),
-    sa.Column("is_current", sa.Boolean, nullable=False),
-    sa.Column("phase", sa.Text, nullable=False),
-    sa.Column("method", sa.Text),
-    sa.Column("dataset_digest", sa.Text, index=True),
-    sa.Column("base_model", _JSON),
-    sa.Column("engine", sa.Text, nullable=False),
-    sa.Column("config_digest", sa.Text, nullable=False),
-    sa.Column("inputs", _JSON),
-    sa.Column("steps", sa.BigInteger),
-    sa.Column("max_steps", sa.BigInteger),
-    sa.Column("first_loss", sa.Double),
-    sa.Column("loss", sa.Double),
-    sa.Column("eval_loss", sa.Double),
-    sa.Column("tokens_per_second", sa.Double),
-    sa.Column("metrics", _JSON),
-    sa.Column("output", sa.Text),
-    sa.Column("weights", _JSON),
-    sa.Column("started_at", _TIME),
-    sa.Column("ended_at", _TIME),
-    sa.Column("input_commit", sa.Text),
-    sa.Column("record", sa.Text, nullable=False),
-)  # fmt: skip
-
+    "finetuning_jobs",
+    _OURS,
+    _key("id"),
+    *_columns(sa.Text, "name", "digest", "phase", "engine", "config_digest", "record", needed=True),
+    *_columns(sa.Boolean, "is_current", needed=True),
+    *_columns(sa.Text, "method", "dataset_digest", "output", "input_commit"),
+    *_columns(sa.BigInteger, "steps", "max_steps"),
+    *_columns(sa.Double, "first_loss", "loss", "eval_loss", "tokens_per_second"),
+    *_columns(_TIME, "started_at", "ended_at"),
+    *_columns(_JSON, "base_model", "metrics", "weights", "inputs"),
+)
 _ATTEMPTS: Final = sa.Table(
-    "training_attempts", _OURS,
-    _of_job(primary_key=True),
-    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("phase", sa.Text, nullable=False),
-    sa.Column("step", sa.BigInteger),
-    sa.Column("resumed_from", sa.Text),
-    sa.Column("exit_code", sa.BigInteger),
-    sa.Column("signal", sa.BigInteger),
-    sa.Column("reason", sa.Text),
-    sa.Column("started_at", _TIME),
-    sa.Column("ended_at", _TIME),
-)  # fmt: skip
-
+    "training_attempts",
+    _OURS,
+    _job_column(primary_key=True),
+    _key("number", sa.BigInteger),
+    *_columns(sa.Text, "phase", needed=True),
+    *_columns(sa.BigInteger, "step", "exit_code", "signal"),
+    *_columns(sa.Text, "reason", "resumed_from"),
+    *_columns(_TIME, "started_at", "ended_at"),
+)
 _VERSIONS: Final = sa.Table(
-    "model_registry", _OURS,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
-    _of_job(primary_key=False),
-    sa.Column("phase", sa.Text, nullable=False),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Column("run_digest", sa.Text, nullable=False),
-    sa.Column("method", sa.Text, nullable=False),
-    sa.Column("base_model", _JSON),
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("data_digest", sa.Text, nullable=False),
-    sa.Column("config_digest", sa.Text, nullable=False),
-    sa.Column("weights", _JSON),
-    sa.Column("output", sa.Text, nullable=False),
-    sa.Column("mlflow", sa.Text, nullable=False),
-    sa.Column("aliases", _JSON),
-    sa.Column("tags", _JSON),
-    sa.Column("registered_at", _TIME),
-    sa.Column("input_commit", sa.Text),
-    sa.Column("record", sa.Text, nullable=False),
-)  # fmt: skip
-
+    "model_registry",
+    _OURS,
+    _key("name"),
+    _key("version"),
+    _job_column(primary_key=False),
+    *_columns(sa.Text, "phase", "run", "run_digest", "method", "output", "mlflow", "record", needed=True),
+    *_columns(sa.Text, "data_digest", "config_digest", needed=True),
+    *_columns(sa.BigInteger, "size", needed=True),
+    *_columns(_JSON, "aliases", "tags", "base_model", "weights"),
+    *_columns(_TIME, "registered_at"),
+    *_columns(sa.Text, "input_commit"),
+)
 _COPIES: Final = (_DATASETS, _JOBS, _ATTEMPTS, _VERSIONS)
 """Parents before their children."""
 
@@ -137,48 +107,216 @@ _COPIES: Final = (_DATASETS, _JOBS, _ATTEMPTS, _VERSIONS)
 
 
 def _rows(records: Mapping[str, Record]) -> _Rows:
-    """What the tables hold; the same records, the same rows in the same order. Raises ValueError for a wrong time."""
+    """What the tables hold: the same records, the same rows in the same order. Raises ValueError for what is no time."""
     rows: _Rows = {table: [] for table in _COPIES}
     for _, record in sorted(records.items()):
         match record:
             case DatasetRecord():
                 rows[_DATASETS].append(_dataset(record))
             case RunRecord():
-                for key, entry in sorted(record.status.runs.items()):
-                    _job(record, key, entry, rows)
+                for key in sorted(record.status.runs):
+                    job, attempts = _job(record, key)
+                    rows[_JOBS].append(job)
+                    rows[_ATTEMPTS] += attempts
             case ModelRecord():
                 rows[_VERSIONS].append(_version(record))
-    jobs = {row["id"] for row in rows[_JOBS]}
-    for row in rows[_VERSIONS]:
-        row["job"] = row["job"] if row["job"] in jobs else None
+    known = {job["id"] for job in rows[_JOBS]}
+    for version in rows[_VERSIONS]:
+        if version["job"] not in known:
+            version["job"] = None
     return rows
 
 
-def _dataset(record: DatasetRecord) -> dict[str, Any]:
+def _same(table: sa.Table, tree: _Row) -> _Row:
+    """Of a record's tree, what its table has under the same name."""
+    return {name: value for name, value in tree.items() if name in table.columns}
+
+
+def _dataset(record: DatasetRecord) -> _Row:
     status = record.status
-    tree = status.model_dump(mode="json", include={"digest", "phase", "splits", "statistics", "findings", "inputs"})
-    counted = {f"{split}_rows": _field(status.splits.get(split), "rows") for split in ("train", "validation", "test")}
-    sources = {path: entry.model_dump(mode="json", exclude_none=True) for path, entry in status.sources.items()}
-    return {**tree, **counted, **_origin(record, status.input_commit), "sources": sources,
-            "prepared_at": _time(status.prepared_at)}  # fmt: skip
+    counted = {f"{side}_rows": _field(status.splits.get(side), "rows") for side in ("train", "validation", "test")}
+    return {
+        **_same(_DATASETS, status.model_dump(mode="json")),
+        **counted,
+        "name": record.metadata.name,
+        "prepared_at": _time(status.prepared_at),
+        "record": record.path,
+    }
 
 
-def _job(record: RunRecord, key: str, entry: RunEntry, rows: _Rows) -> None:
-    """Adds the row of a run, and those of its attempts."""
-    identity, metrics = run_id(record.metadata.name, key), entry.metrics
-    attempts = sorted((int(number), attempt) for number, attempt in entry.attempts.items())
-    copied = {"phase", "engine", "config_digest", "inputs", "steps", "max_steps", "metrics", "output", "weights"}
-    times = [_times(attempt) for _, attempt in attempts]
-    rows[_JOBS].append({
-        **entry.model_dump(mode="json", include=copied),
-        **_origin(record, entry.input_commit),
-        "id": identity, "digest": key, "is_current": key == record.status.current,
-        "method": _field(entry.inputs, "method"), "dataset_digest": _field(entry.inputs, "dataset"),
+def _job(record: RunRecord, key: str) -> tuple[_Row, list[_Row]]:
+    """The row of a run, and those of its attempts in their order."""
+    entry, identity = record.status.runs[key], run_id(record.metadata.name, key)
+    numbered = sorted((int(number), attempt) for number, attempt in entry.attempts.items())
+    attempts = [_attempt(identity, number, attempt) for number, attempt in numbered]
+    figures = {
+        "first_loss": "firstLoss",
+        "loss": "loss",
+        "eval_loss": "evalLoss",
+        "tokens_per_second": "tokensPerSecond",
+    }
+    job = {
+        **_same(_JOBS, entry.model_dump(mode="json")),
+        **{column: entry.metrics.get(name) for column, name in figures.items()},
+        "id": identity,
+        "name": record.metadata.name,
+        "digest": key,
+        "is_current": key == record.status.current,
+        "method": _field(entry.inputs, "method"),
+        "dataset_digest": _field(entry.inputs, "dataset"),
         "base_model": _field(entry.inputs, "baseModel"),
-        "first_loss": metrics.get("firstLoss"), "loss": metrics.get("loss"), "eval_loss": metrics.get("evalLoss"),
-        "tokens_per_second": metrics.get("tokensPerSecond"),
-        "started_at": next((each["started_at"] for each in times if each["started_at"]), None),
-        "ended_at": times[-1]["ended_at"] if times else None,
-    })  # fmt: skip
-    for (number, attempt), at in zip(attempts, times, strict=True):
-        rows[_ATTEMPTS].append({**attempt.model_dump(mode="json"), **at, "job": identity, "number": number})
+        "started_at": attempts[0]["started_at"] if attempts else None,
+        "ended_at": attempts[-1]["ended_at"] if attempts else None,
+        "record": record.path,
+    }
+    return job, attempts
+
+
+def _attempt(job: str, number: int, attempt: Attempt) -> _Row:
+    times = {"started_at": _time(attempt.started_at), "ended_at": _time(attempt.ended_at)}
+    return {**_same(_ATTEMPTS, attempt.model_dump(mode="json")), **times, "job": job, "number": number}
+
+
+def _version(record: ModelRecord) -> _Row:
+    status = record.status
+    tree = status.model_dump(mode="json")
+    return {
+        **_same(_VERSIONS, tree),
+        "name": record.metadata.name,
+        "version": record.metadata.version,
+        "job": run_id(status.run, status.run_digest),
+        "data_digest": status.digests.data,
+        "config_digest": status.digests.config,
+        "weights": tree["digests"]["weights"],
+        "registered_at": _time(status.registered_at),
+        "record": record.path,
+    }
+
+
+def _field(tree: Json, name: str) -> Json:
+    return tree.get(name) if isinstance(tree, Mapping) else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+
+
+# -------------------------------------------------------------------------------------------------- database
+
+
+def locate(configured: str, root: Path) -> str:
+    """The index's URL; a path of SQLite counts from `root`. Raises SpecError for a database that ftops can't use."""
+    try:
+        url = sa.make_url(configured) if re.match(INDEX_URL, configured) else None
+    except (sa.exc.ArgumentError, ValueError):
+        url = None
+    if url is None:
+        raise SpecError(
+            Diagnostic(
+                "the index is not at a URL that ftops knows", f"expected {INDEX_URL_FORM}", "see index in ftops.yaml"
+            )
+        )
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=str((root / (url.database or "")).resolve()))
+    else:
+        url = url.set(drivername="postgresql+psycopg")
+    return url.render_as_string(hide_password=False)
+
+
+def rebuild(url: str, records: Mapping[str, Record]) -> Counts:
+    """Makes the index at `url` (see `locate`) a copy of `records`, in one transaction; returns the rows of each table.
+
+    Other tables of the database are left as they are. Raises ExternalError where the database does not take it.
+    """
+    with _told(url, "rebuild"):
+        rows = _rows(records)
+        if (file := _sqlite_file(url)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with _connected(url) as connection:
+            _make_tables(connection)
+            for table in reversed(_COPIES):
+                connection.execute(table.delete())
+            for table, found in rows.items():
+                if found:
+                    connection.execute(table.insert(), found)
+    return {table.name: len(found) for table, found in rows.items()}
+
+
+def check(url: str) -> str:
+    """How the index at `url` is, in words, without making or changing anything; raises ExternalError if it can't be opened."""
+    shown = _shown(url)
+    file = _sqlite_file(url)
+    if file is not None and not file.exists():
+        return f"{shown} is not there yet; apply makes it"
+    with _told(url, "open"), _connected(url) as connection:
+        there = sa.inspect(connection).has_table(_MARK.name)
+    return f"{shown} has a copy of the records" if there else f"{shown} is empty yet; apply fills it"
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[sa.Connection]:
+    """A transaction that no other rebuild is in at the same time."""
+    sqlite = _sqlite_file(url) is not None
+    waits = {"timeout": _WAIT} if sqlite else {"connect_timeout": _CONNECT}
+    database = sa.create_engine(url, poolclass=sa.NullPool, connect_args=waits)
+    if sqlite:
+        # Python's driver would begin late, with a lock that two writers can both have, and commit before DDL.
+        sa.event.listen(database, "connect", lambda raw, _: setattr(raw, "isolation_level", None))
+        sa.event.listen(database, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
+    with database.begin() as connection:
+        if not sqlite:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}s'")
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        yield connection
+
+
+def _make_tables(connection: sa.Connection) -> None:
+    """The tables as they are defined here. Those of another shape are made anew: they are a copy."""
+    shape = digest([str(sa.schema.CreateTable(table).compile(dialect=connection.dialect)) for table in _COPIES])
+    inspector = sa.inspect(connection)
+    there = [table for table in _OURS.sorted_tables if inspector.has_table(table.name)]
+    if there and _MARK not in there:
+        raise ExternalError(
+            Diagnostic(
+                f"the database has tables that ftops did not make: {', '.join(table.name for table in there)}",
+                hint="give the index a database of its own: spec.index in ftops.yaml",
+            )
+        )
+    names = {table: [column["name"] for column in inspector.get_columns(table.name)] for table in there}
+    whole = all(names.get(table) == [column.name for column in table.columns] for table in _OURS.sorted_tables)
+    if not whole or connection.scalar(sa.select(_MARK.c.shape)) != shape:
+        _OURS.drop_all(connection)
+        _OURS.create_all(connection)
+        connection.execute(_MARK.insert(), {"shape": shape})
+
+
+@contextmanager
+def _told(url: str, what: str) -> Iterator[None]:
+    """What goes wrong with the database, as an ExternalError that doesn't tell the password."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ExternalError(
+            Diagnostic(f"{_shown(url)}: Python has no driver for it", str(error), "pip install 'ftops[postgres]'")
+        ) from error
+    except (sa.exc.SQLAlchemyError, OSError, ValueError, OverflowError) as error:
+        # A statement and its rows, which SQLAlchemy adds to the words of the database, would fill the screen.
+        detail = str(getattr(error, "orig", None) or error).strip()
+        password = sa.make_url(url).password
+        raise ExternalError(
+            Diagnostic(
+                f"can't {what} the index at {_shown(url)}",
+                detail.replace(password, "***") if password else detail,
+                "the records in git are whole; once the database answers: ftops index rebuild",
+            )
+        ) from None
+
+
+def _sqlite_file(url: str) -> Path | None:
+    parsed = sa.make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def _shown(url: str) -> str:
+    """A URL without what may be secret in it."""
+    return sa.make_url(url).set(query={}).render_as_string(hide_password=True)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftops.errors import Diagnostic, ExternalError, UsageError
+from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
 from ftops.git import CommitRequest, PushState, Repository, Tip, commit_records, push_records
+from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace, read_records
 from ftops.records import Record, dump, instead, is_record, merge, parse
 from ftops.store import cannot_write, open_regular, write_atomic
@@ -143,3 +144,39 @@ def read_results(folder: Path) -> dict[str, Record]:
             raise ExternalError(Diagnostic(f"{path}: larger than a record may be ({RESULT_BYTES} bytes)"))
         records[path] = parse(path, text)
     return records
+
+
+# ---------------------------------------------------------------------------------------------------- index
+
+
+def index_url(workspace: Workspace) -> str | None:
+    """Where the SQL index is; None when ftops.yaml names none. Raises UsageError or SpecError where it can't be said."""
+    configured = workspace.specs.project.spec.index
+    if configured is None:
+        return None
+    from ftops import index  # SQLAlchemy: only those who want an index wait for it
+
+    if isinstance(configured, FromEnvironment):
+        configured = configured.read(os.environ, "spec.index")
+    return index.locate(configured, workspace.root)
+
+
+def rebuild_index(workspace: Workspace, url: str) -> dict[str, int]:
+    """Copies the records into the index at `url`; returns the rows of each table, or raises ExternalError."""
+    from ftops import index  # see index_url
+
+    return index.rebuild(url, read_records(workspace))
+
+
+def update_index(workspace: Workspace) -> str:
+    """Brings the index, where there is one, to what git holds. The records are safe whatever becomes of it: what goes
+    wrong is returned in words, and the next apply tries again."""
+    try:
+        if (url := index_url(workspace)) is not None:
+            rebuild_index(workspace, url)
+    except FtopsError as error:
+        return "\n".join(
+            f"the SQL index lacks the newest records: {each.summary}. {each.detail or each.hint}"
+            for each in error.diagnostics
+        )
+    return ""

@@ -61,7 +61,8 @@ TREE = dict(commands())
 def test_the_commands_are_these():
     leaves = {" ".join(names[1:]) for names, command in TREE.items() if not isinstance(command, click.Group)}
     assert leaves == {
-        "validate", "plan", "apply", "status", "logs", "schema", "run render", "commit", "engine install", "doctor",
+        "validate", "plan", "apply", "status", "logs", "schema", "run render", "commit", "index rebuild",
+        "engine install", "doctor",
     }  # fmt: skip
 
 

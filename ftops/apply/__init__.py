@@ -17,7 +17,7 @@ from ftops.apply.news import Applied, ChangeEnded, DataProgress, News, Notice, S
 from ftops.apply.register import commit, label, register
 from ftops.apply.train import make_base_model, prepare, train
 from ftops.apply.work import Work
-from ftops.errors import Diagnostic, FtopsError, UsageError
+from ftops.errors import FtopsError
 from ftops.git import heal
 from ftops.journal import Interrupted, Journal, interrupted
 from ftops.kinds.project import FromEnvironment
@@ -38,7 +38,7 @@ from ftops.values import (
     Train,
     digest,
 )
-from ftops.write_back import WriteBack
+from ftops.write_back import WriteBack, update_index
 
 __all__ = [
     "Applied",
@@ -77,10 +77,12 @@ def apply(
             tracking.start_mirror(store.root, uri)
         try:
             changes_ended = tuple(_all(work, plan))
-            return Applied(changes_ended, pushed=write_back.complete)
         finally:
             if left := tracking.flush(store.root):
                 tell(Notice(str(left)))
+        if results_folder is None and (lacks := update_index(workspace)):
+            tell(Notice(lacks))
+        return Applied(changes_ended, pushed=write_back.complete)
 
 
 def _is_tracked(plan: Plan) -> bool:
@@ -113,20 +115,8 @@ def _trailers(plan: Plan, observed: Observed) -> dict[str, str]:
 def _tracking_uri(workspace: Workspace) -> str:
     configured = workspace.specs.project.spec.tracking.mlflow
     if isinstance(configured, FromEnvironment):
-        configured = from_environment(configured, "tracking.mlflow")
+        configured = configured.read(os.environ, "spec.tracking.mlflow")
     return tracking.tracking_uri(configured, workspace.root, os.environ)
-
-
-def from_environment(setting: FromEnvironment, field_name: str) -> str:
-    """The value of an environment variable that ftops.yaml names; raises UsageError where it is not set."""
-    value = os.environ.get(setting.env)
-    if not value:
-        raise UsageError(
-            Diagnostic(
-                f"the environment variable {setting.env} is not set", hint=f"ftops.yaml takes {field_name} from it"
-            )
-        )
-    return value
 
 
 def _all(work: Work, plan: Plan) -> Iterator[ChangeEnded]:

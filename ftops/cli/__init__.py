@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "schema": _Entry("schema", "Print the JSON Schema of a kind."),
     "run": _Entry("run", "Look into a training run."),
     "commit": _Entry("commit", "Commit results that `apply --no-commit --results DIR` left."),
+    "index": _Entry("index", "Rebuild the SQL copy of the records."),
     "engine": _Entry("engine", "Install the training engine."),
     "doctor": _Entry("doctor", "Say what is missing on this machine, and how to get it."),
 }

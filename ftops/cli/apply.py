@@ -60,7 +60,7 @@ def apply(
         made, observed = sealed_plan(workspace, choice)
     click.echo(plan_text(made, color=wants_color()))
     if not made.has_changes:
-        _catch_up(workspace)
+        _catch_up(workspace, index=results is None)
         return
     if saved is None and not yes:
         _ask()
@@ -77,14 +77,19 @@ def apply(
     _conclude(made, ended)
 
 
-def _catch_up(workspace: Workspace) -> None:
-    """What MLflow lacks is brought there although nothing else is to do."""
+def _catch_up(workspace: Workspace, *, index: bool) -> None:
+    """What MLflow and the index lack is brought there although nothing else is to do."""
     from ftops import tracking
 
     if tracking.pending(workspace.store.root):
         from ftops.apply import catch_up
 
         if left := catch_up(workspace):
+            click.echo(left, err=True)
+    if index and workspace.specs.project.spec.index is not None:
+        from ftops.write_back import update_index
+
+        if left := update_index(workspace):
             click.echo(left, err=True)
 
 

@@ -37,6 +37,8 @@ def commit(start: Path, folder: Path, *, push: bool | None) -> None:
     trailers = {"Ftops-Input-Commit": _input_commit(records.values()) or head or "none"}
     subject = f"ftops: results of {names}"
     written = write_back.commit(workspace.repository, workspace, records, subject, trailers, push=push)
+    if left := write_back.update_index(workspace):
+        click.echo(left, err=True)
     if not written.complete:
         raise ExternalError(
             Diagnostic(written.text, hint="the records are committed here; push when the remote answers")

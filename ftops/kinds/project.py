@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from ftops.errors import Diagnostic, UsageError
 from ftops.fields import Name, RelativePath, Strict
 from ftops.kinds.resource import Resource
 from ftops.values import Json
@@ -35,6 +38,30 @@ class Runner(Strict):
 
 class FromEnvironment(Strict):
     env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of an environment variable.")
+
+    def read(self, environ: Mapping[str, str], field: str) -> str:
+        """The value that it has in `environ`; raises UsageError where it has none."""
+        if value := environ.get(self.env):
+            return value
+        hint = f"ftops.yaml takes {field} from it"
+        raise UsageError(Diagnostic(f"the environment variable {self.env} is not set", hint=hint))
+
+
+INDEX_URL: Final = r"^(sqlite:///(?!:memory:)[^?]|postgresql(\+psycopg)?://)"
+INDEX_URL_FORM: Final = "sqlite:///PATH or postgresql://HOST/DATABASE"
+_PASSWORD: Final = re.compile(r"://[^:/]*:[^@]*@|[?&]\w*password=", re.IGNORECASE)
+
+
+def _index_url(setting: str | FromEnvironment | None) -> str | FromEnvironment | None:
+    if not isinstance(setting, str):
+        return setting
+    if not re.match(INDEX_URL, setting):
+        raise PydanticCustomError("index", "expected {form}", {"form": INDEX_URL_FORM})
+    if _PASSWORD.search(setting):
+        raise PydanticCustomError(
+            "index", "a password does not belong in a file: write {env: NAME}, with the URL in NAME"
+        )
+    return setting
 
 
 class Tracking(Strict):
@@ -72,6 +99,11 @@ class ProjectSpec(Strict):
     )
     store: RelativePath = Field(default=".ftops", description="Run folders, prepared data, caches: a local folder.")
     tracking: Tracking = Field(default_factory=Tracking)
+    index: Annotated[str | FromEnvironment | None, AfterValidator(_index_url)] = Field(
+        default=None,
+        description="SQL database that the records are copied into (`sqlite:///PATH` or `postgresql://…`); none when "
+        "absent; `{env: NAME}` where it holds a secret.",
+    )
     git: Git = Field(default_factory=Git)
     default_runner: Name = Field(default="local", description="The runner of a TrainingRun that names none.")
     runners: dict[Name, Runner] = Field(default_factory=lambda: {"local": Runner(executor="local")})
