@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -208,5 +209,6 @@ PAGES: Final = {"specs.md": specs, "cli.md": cli}
 
 
 if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     for page, text in PAGES.items():
-        (FOLDER / page).write_text(text(), encoding="utf-8")
+        (folder / page).write_text(text(), encoding="utf-8")

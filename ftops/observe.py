@@ -11,7 +11,7 @@ from typing import Final
 
 from ftops import dvc, spec
 from ftops.errors import Diagnostic
-from ftops.git import Repository, open_repository
+from ftops.git.repository import Repository, open_repository
 from ftops.kinds.training_run import TrainingRun
 from ftops.records import (
     FOLDER,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
-from ftops.git import CommitRequest, PushState, Repository, Tip, commit_records, push_records
+from ftops.git.commit import CommitRequest, Tip, commit_records
+from ftops.git.push import PushState, push_records
+from ftops.git.repository import Repository
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace, read_records
 from ftops.records import Record, dump, instead, is_record, merge, parse

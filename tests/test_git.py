@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from ftops.errors import ExternalError
-from ftops.git import CommitRequest, Head, PushState, commit_records, heal, open_repository, push_records
 from ftops.git import branch as branch_room
+from ftops.git.branch import heal
+from ftops.git.commit import CommitRequest, commit_records
+from ftops.git.push import PushState, push_records
+from ftops.git.repository import Head, open_repository
 
 AUTHOR = "ftops <ftops@localhost>"
 RECORD = "registry/runs/a.yaml"
@@ -540,7 +543,8 @@ def test_many_writers_on_one_repository_lose_nothing(repo):
 CHILD = f"""
 import sys
 from pathlib import Path
-from ftops.git import CommitRequest, commit_records, open_repository
+from ftops.git.commit import CommitRequest, commit_records
+from ftops.git.repository import open_repository
 files = {{"{RECORD}": b"phase: done\\n", "registry/new.yaml": b"new\\n"}}
 commit_records(open_repository(Path(sys.argv[1])), CommitRequest(lambda _: files, "records", "{AUTHOR}", {{}}))
 """
@@ -855,7 +859,7 @@ def test_killed_after_the_push(repo, remote):
     child = CHILD.replace(
         "commit_records(open_repository(Path(sys.argv[1]))", "push_records(open_repository(Path(sys.argv[1])), 'origin'"
     )
-    child = child.replace("import CommitRequest, commit_records", "import CommitRequest, push_records")
+    child = child.replace("CommitRequest, commit_records", "CommitRequest\nfrom ftops.git.push import push_records", 1)
     fault = os.environ | {"FTOPS_FAULT": "git.locked:kill", "PYTHONPATH": str(Path(__file__).parents[1])}
     subprocess.run([sys.executable, "-c", child, str(repo)], env=fault, check=False)
     assert git(remote, "show", f"main:{RECORD}") == "phase: done\n"

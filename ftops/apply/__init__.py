@@ -18,7 +18,7 @@ from ftops.apply.register import commit, label, register
 from ftops.apply.train import make_base_model, prepare, train
 from ftops.apply.work import Work
 from ftops.errors import FtopsError
-from ftops.git import heal
+from ftops.git.branch import heal
 from ftops.journal import Interrupted, Journal, interrupted
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace

@@ -91,6 +91,8 @@ def main() -> None:
     """Run the command line; never returns without an exit code that says what happened."""
     # Specs and records become large trees without cycles; looking for some as often as usual takes a sixth of a plan.
     gc.set_threshold(100_000)
+    # Whatever plugins for pydantic are installed beside ftops have no business in it, and looking for them takes time.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = ftops.main(prog_name="ftops", standalone_mode=False)
     except FtopsError as error:

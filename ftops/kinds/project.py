@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -17,6 +16,8 @@ from ftops.values import Json
 
 
 def _specifier(text: str) -> str:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # most projects say no `requires`
+
     try:
         SpecifierSet(text)
     except InvalidSpecifier as error:
@@ -95,7 +96,7 @@ class Defaults(Strict):
 class ProjectSpec(Strict):
     specs: tuple[RelativePath, ...] = Field(default=("specs",), min_length=1, description="Folders and globs of specs.")
     requires: Annotated[str, AfterValidator(_specifier)] = Field(
-        default=">=0.1", description="The ftops that this repository needs."
+        default="", description="The ftops that this repository needs, such as `>=0.1`; any when empty."
     )
     store: RelativePath = Field(default=".ftops", description="Run folders, prepared data, caches: a local folder.")
     tracking: Tracking = Field(default_factory=Tracking)

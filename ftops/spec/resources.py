@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from packaging.specifiers import SpecifierSet
 from pydantic import ValidationError
 
 import ftops
@@ -178,6 +177,10 @@ class _Loading:
         self.diagnostics += links.check()
 
     def _requires(self, project: Project) -> None:
+        if not project.spec.requires:
+            return
+        from packaging.specifiers import SpecifierSet  # many projects say no `requires`
+
         requires = SpecifierSet(project.spec.requires)
         if not requires.contains(ftops.__version__, prereleases=True):
             self.diagnostics.append(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftops.git import CommitRequest, commit_records, open_repository
+from ftops.git.commit import CommitRequest, commit_records
+from ftops.git.repository import open_repository
 
 TRACKED = ("readme.md", "specs/a.yaml", "specs/b c.yaml", "registry/kept.yaml")
 NEW = ("new.txt", "specs/new.yaml", "registry/new.yaml", "dir/ü.txt")
