@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A rendered config: its text, and the digest of what it says."""
+    """A rendered config: its text, and the digest of what it says (but for the checkpoint that an attempt goes on from)."""
 
     text: str
     tree: Mapping[str, Json]
 
     @property
     def digest(self) -> str:
-        return digest(self.tree)
+        return digest({key: value for key, value in self.tree.items() if key != "resume_from_checkpoint"})
 
 
 def render_plan(plan: Plan, workspace: Workspace) -> dict[Address, Config]:

@@ -93,7 +93,6 @@ def observe(workspace: Workspace) -> Observed:
         templates=_own_templates(workspace),
         prepared=_names(workspace.store.root / "data", "manifest.json"),
         made=_names(workspace.store.root / "models", "config.json"),
-        trained=_names(workspace.store.root / "runs", "output"),
         commit=head.commit if head else None,
         dirty=repository is not None and _is_dirty(repository, workspace.specs.files),
         records={path: digest(text.decode("utf-8", "replace")) for path, text in texts.items()},

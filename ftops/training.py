@@ -31,18 +31,25 @@ MODEL_FIELDS: Final = ["instruction", "input", "output", "messages"]
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """What to train: the run's identity, and how an attempt of it is made.
+class Start:
+    """How an attempt is made: its job, and what the store shall remember of the run beside its identity."""
 
-    `about` is what the store shall remember of the run beside its identity. `job` gives the job of an attempt that goes
-    on from a checkpoint (a path relative to the attempt's folder) or from the start (None); `begun` is called with the
-    folder of the attempt that is followed. `first_attempt` is the lowest number that an attempt may have; `resume_run` another run whose
-    last whole checkpoint the first attempt goes on from.
+    job: Job
+    about: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What to train.
+
+    `start` is asked only when an attempt has to be made, so that one that goes on or has ended is collected whatever is
+    missing by now; it gets the checkpoint to go on from (a path relative to the attempt's folder) or None. `begun` is
+    called with the folder of the attempt that is followed. `first_attempt` is the lowest number that an attempt may have;
+    `resume_run` another run whose last whole checkpoint the first attempt goes on from.
     """
 
     run: Run
-    about: Mapping[str, Json]
-    job: Callable[[str | None], Job]
+    start: Callable[[str | None], Start]
     begun: Callable[[Path], None]
     first_attempt: int = 1
     resume_run: str | None = None
@@ -84,10 +91,6 @@ def train(training: Training, store: Store, executor: Executor, watch: Callable[
     Raises ExternalError where the backend can't be asked, so that nobody knows whether a training goes on.
     """
     run_id = training.run.id
-    store.write_run(
-        run_id,
-        {"id": run_id, "name": training.run.name, "digest": training.run.digest, **training.about},
-    )
     numbers = store.attempts(run_id)
     if numbers:
         key = Key(run_id, numbers[-1])
@@ -133,8 +136,10 @@ def _unreachable(key: Key, reason: str) -> ExternalError:
 
 def _start(training: Training, key: Key, store: Store, executor: Executor) -> Handle:
     """The handle of attempt `key`, started from the last whole checkpoint there is."""
-    job = training.job(_resume_from(training, key, store))
-    match executor.submit(key, job):
+    start = training.start(_resume_from(training, key, store))
+    run = training.run
+    store.write_run(run.id, {"id": run.id, "name": run.name, "digest": run.digest, **start.about})
+    match executor.submit(key, start.job):
         case Submitted(handle) | Exists(handle):
             return handle
         case Unsure(reason):

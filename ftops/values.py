@@ -356,7 +356,7 @@ class Observed:
 
     `sources` by path, `datasets` and `runs` by resource name, `versions` by model name and version; `live` holds the
     runs that the store of this machine knows, by run id; `templates` the text of each user's own template by its path;
-    `prepared`, `made` and `trained` what the store has at hand: data and base models by digest, results by run id;
+    `prepared` and `made` what the store has at hand: data and base models by digest;
     `records` the digest of each record's text by its path; `changed` what to say of a source whose content is at hand
     and is not what its pointer says.
     """
@@ -369,7 +369,6 @@ class Observed:
     templates: Mapping[str, str] = field(default_factory=dict)
     prepared: frozenset[str] = frozenset()
     made: frozenset[str] = frozenset()
-    trained: frozenset[str] = frozenset()
     commit: str | None = None
     dirty: bool = False
     records: Mapping[str, str] = field(default_factory=dict)

@@ -62,7 +62,7 @@ def _prepared(change, specs, observed, _):
 
 
 def _trained(change, _, observed, failed):
-    name, identity = change.address.name, run_id(change.address.name, change.digest)
+    name = change.address.name
     before = observed.runs[name].runs if name in observed.runs else {}
     attempts = before[change.digest].attempts + 1 if change.digest in before else 1
     phase = RunState.FAILED if failed else RunState.SUCCEEDED
@@ -75,7 +75,6 @@ def _trained(change, _, observed, failed):
         runs={**observed.runs, name: history},
         prepared=observed.prepared | {step.digest for step in change.steps if isinstance(step, PrepareData)},
         made=observed.made | {step.digest for step in change.steps if isinstance(step, MakeBaseModel)},
-        trained=observed.trained if failed else observed.trained | {identity},
     )
 
 

@@ -397,6 +397,35 @@ class TestFailures:
         assert first.returncode == 0
         assert list(entry(root, "base")["attempts"]) == ["1"]
 
+    def test_what_is_going_on_is_collected_whatever_is_gone_by_then(self, tmp_path, stand_in):
+        root = projects.write(tmp_path / "project", dataset(), run(hyperparameters={"num_epochs": 20}))
+        commit_all(root)
+        process = subprocess.Popen(
+            projects.command("apply", "--yes"), cwd=root, env=stand_in, stdout=subprocess.DEVNULL
+        )
+        (folder,) = wait(lambda: attempts(root))
+        wait(lambda: events(folder, "log"))
+        process.kill()
+        process.wait()
+        for name in ("data", "models"):
+            shutil.rmtree(root / ".ftops" / name)
+        ftops(root, "apply", "--yes", env={**stand_in, "FTOPS_ENGINE_HOME": str(tmp_path / "no-engine")})
+        assert list(entry(root, "base")["attempts"]) == ["1"]
+        assert entry(root, "base")["phase"] == "succeeded"
+
+    def test_damaged_data_is_not_trained_on(self, tmp_path, stand_in):
+        root = projects.write(tmp_path / "project", dataset(), run())
+        commit_all(root)
+        ftops(root, "apply", "--yes", "--target", "Dataset/chat", env=stand_in)
+        (prepared,) = (root / ".ftops/data").glob("*/train.jsonl")
+        prepared.write_text("{}\n")
+        done = ftops(root, "apply", "--yes", env=stand_in, code=7)
+        assert "not what was prepared" in done.stdout
+        assert "it is prepared anew" in done.stdout
+        assert not attempts(root)
+        shutil.rmtree(prepared.parent)
+        ftops(root, "apply", "--yes", env=stand_in)
+
     def test_ended_by_control_c_the_training_goes_on(self, tmp_path, stand_in):
         root = projects.write(tmp_path / "project", dataset(), run(hyperparameters={"num_epochs": 20}))
         commit_all(root)

@@ -4,7 +4,7 @@
     specs:       the documents now (`apiVersion` may be left out)
     sources:     path → its digest, or {digest, pointer, present}; null where there is neither file nor pointer
     changed:     paths whose content is not what their pointer says
-    store:       empty (the records are there, the store is another machine's), or what to leave out: prepared, made, trained
+    store:       empty (the records are there, the store is another machine's), or what to leave out: prepared, made
     live:        runs that the store knows: {run, state, attempt, step, checkpoint, detail}
     templates:   the user's own templates: path → text
     targets, excludes
@@ -77,7 +77,7 @@ class Case:
 
     def _left_out(self):
         left_out = self.tree.get("store", ())
-        return ("prepared", "made", "trained") if left_out == "empty" else left_out
+        return ("prepared", "made") if left_out == "empty" else left_out
 
     def _call(self, plan, when):
         for change in plan.changes if plan else ():

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import yaml
 
 from ftops import executors, pipeline, tracking
 from ftops.apply.news import DataProgress, Notice, TrainingProgress
 from ftops.apply.register import commit
 from ftops.apply.work import Work
-from ftops.configs import Config, render
-from ftops.engine import Engine, plugin_files, require_engine
+from ftops.configs import render
+from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.training_run import run_address
 from ftops.plan import runner_of
-from ftops.training import Ended, Training, last_checkpoint, make_model
+from ftops.training import Ended, Start, Training, last_checkpoint, make_model
 from ftops.training import train as follow_training
-from ftops.values import Address, Change, Json, MakeBaseModel, PrepareData, Run, RunState, Train, run_id
+from ftops.values import Address, Change, MakeBaseModel, PrepareData, Run, RunState, Train, run_id
 
 
 def prepare(work: Work, step: PrepareData, address: Address) -> str:
@@ -47,34 +49,19 @@ def make_base_model(work: Work, change: Change, step: MakeBaseModel) -> str:
 
 def train(work: Work, change: Change, step: Train) -> str:
     run = work.run(change.address)
-    runner = runner_of(run, work.workspace.specs.project)
-    engine = require_engine(runner.engine)
-    _require_inputs(work, change)
-    config = render([change], work.changes, work.workspace)[change.address]
     history = work.observed.runs.get(step.run)
     recorded = None if history is None else history.runs.get(step.digest)
     training = Training(
         Run(step.run_id, step.run, step.digest, 0, RunState.PENDING),
-        about={
-            "inputs": change.inputs,
-            "engine": runner.engine,
-            "configDigest": config.digest,
-            "inputCommit": work.observed.commit,
-        },
-        job=lambda resume: _job(
-            work,
-            change,
-            engine,
-            config if resume is None else render([change], work.changes, work.workspace, resume)[change.address],
-        ),
-        begun=lambda folder: _track(work, change, config.tree, folder),
+        start=lambda resume: _start(work, change, resume),
+        begun=lambda folder: _track(work, change, folder),
         first_attempt=1 if recorded is None else recorded.attempts + 1,
         resume_run=step.resume_run,
     )
     ended = follow_training(
         training,
         work.store,
-        executors.executor_for(runner.executor, work.store),
+        executors.executor_for(runner_of(run, work.workspace.specs.project).executor, work.store),
         lambda progress: work.tell(TrainingProgress(change.address, progress)),
     )
     if ended.phase is not RunState.SUCCEEDED:
@@ -83,37 +70,43 @@ def train(work: Work, change: Change, step: Train) -> str:
     return f"{step.run_id} attempt {ended.attempt}"
 
 
-def _job(work: Work, change: Change, engine: Engine, config: Config) -> executors.Job:
-    """An attempt's job: the rendered config, and the plugin that writes events."""
+def _start(work: Work, change: Change, resume: str | None) -> Start:
+    """How an attempt is started: with the rendered config, and the plugin that writes events."""
+    _require_inputs(work, change)
     run = work.run(change.address)
-    online = run.spec.base_model.hub is not None
     runner = runner_of(run, work.workspace.specs.project)
-    return executors.Job(
+    engine = require_engine(runner.engine)
+    config = render([change], work.changes, work.workspace, resume)[change.address]
+    job = executors.Job(
         argv=(str(engine.bin / "axolotl"), "train", "config.yaml", "--launcher", "python"),
-        files={
-            "config.yaml": config.text.encode(),
-            **plugin_files(),
-        },
+        files={"config.yaml": config.text.encode(), **plugin_files()},
         env={
             "PATH": f"{engine.bin}:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "PYTHONPATH": "plugin",
             "FTOPS_EVENTS": "events.jsonl",
             "AXOLOTL_DO_NOT_TRACK": "1",
-            **({} if online else {"HF_HUB_OFFLINE": "1"}),
+            **({} if run.spec.base_model.hub is not None else {"HF_HUB_OFFLINE": "1"}),
             # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
             **({} if runner.capabilities.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
         },
         timeout=run.spec.timeout,
     )
+    about = {
+        "inputs": change.inputs,
+        "engine": runner.engine,
+        "configDigest": config.digest,
+        "inputCommit": work.observed.commit,
+    }
+    return Start(job, about)
 
 
-def _track(work: Work, change: Change, parameters: Mapping[str, Json], folder: Path) -> None:
-    """Asks for an attempt to be seen in MLflow. MLflow's trouble is no reason to end a training."""
-    run = work.run(change.address)
+def _track(work: Work, change: Change, folder: Path) -> None:
+    """Asks for an attempt to be seen in MLflow, with the config that it trains with as parameters."""
     if (folder / "tracking.json").exists():
         return
-    spec = run.spec
-    base = spec.base_model
+    run = work.run(change.address)
+    spec, base = run.spec, run.spec.base_model
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     tracking.write_tracking(
         folder,
         tracking.RunTracking(
@@ -123,7 +116,7 @@ def _track(work: Work, change: Change, parameters: Mapping[str, Json], folder: P
             method=spec.method,
             dataset=spec.dataset,
             dataset_id=change.inputs["dataset"],
-            parameters=parameters,
+            parameters=config,
             tags=spec.tracking.tags,
         ),
     )
@@ -133,9 +126,12 @@ def _require_inputs(work: Work, change: Change) -> None:
     """Raises ExternalError or ChecksFailed where what a training reads is not there, before any time is spent."""
     run = work.run(change.address)
     _refuse_changed(work, change.address)
-    manifest = pipeline.read_manifest(work.store.data(change.inputs["dataset"]))
-    if manifest is None:
-        raise ExternalError(Diagnostic("the prepared data is not in the store", address=str(change.address)))
+    folder = work.store.data(change.inputs["dataset"])
+    manifest = pipeline.read_manifest(folder)
+    damaged = pipeline.verify(folder)
+    if manifest is None or damaged:
+        hint = f"remove {folder} and run `ftops apply` again: it is prepared anew"
+        raise ExternalError(*(replace(each, hint=hint, address=str(change.address)) for each in damaged))
     split = work.dataset(run.spec.dataset).spec.split
     empty = [name for name in ("train", "validation") if getattr(split, name) and not manifest.splits[name]["rows"]]
     if empty:

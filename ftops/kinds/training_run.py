@@ -167,7 +167,7 @@ class TrainingRun(Resource):
             change_class,
             reasons=reasons,
             steps=(
-                *self._before_training(context, inputs),
+                *(() if _is_made(live) else self._before_training(context, inputs)),
                 Train(name, run_id(name, identity), identity, resume_run),
                 CommitRecords(self.address),
             ),
@@ -279,6 +279,11 @@ def _is_longer(reason: Reason) -> bool:
         return False
     numbers = isinstance(reason.before, int | float) and isinstance(reason.after, int | float)
     return numbers and reason.after > reason.before
+
+
+def _is_made(live: Run | None) -> bool:
+    """Whether an attempt goes on or has succeeded: it needs nothing any more."""
+    return live is not None and live.state in (RunState.RUNNING, RunState.SUCCEEDED)
 
 
 def _failure(done: object, live: Run | None) -> Reason:
