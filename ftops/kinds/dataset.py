@@ -30,8 +30,8 @@ from ftops.values import (
 PIPELINE_VERSION: Final = 1
 """Part of every data set's digest: raised when the same source and options would give other rows."""
 
-FORMATS: Final = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
 Format = Literal["csv", "json", "jsonl", "parquet"]
+FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
 
 SHAPES: Final = {"instruction": ("instruction", "output"), "chat": ("messages",)}
 """The fields that a row of each shape must have."""
@@ -68,7 +68,7 @@ class SourceSpec(Strict):
             return self.format
         for extension, name in FORMATS.items():
             if path.endswith(extension):
-                return name  # type: ignore[return-value]  # the values of FORMATS are the members of Format
+                return name
         raise PydanticCustomError(
             "format",
             "cannot tell the format of {path}: expected one of {known}, or `format:`",
