@@ -148,6 +148,8 @@ def _type(schema: Any, defs: Any) -> str:
     if "anyOf" in schema:
         return " or ".join(_type(each, defs) for each in schema["anyOf"] if each.get("type") != "null")
     match schema.get("type"):
+        case "array" if "prefixItems" in schema:
+            return f"[{', '.join(_type(each, defs) for each in schema['prefixItems'])}]"
         case "array":
             return f"list of {_type(schema['items'], defs)}"
         case "object" if "properties" not in schema:

@@ -33,10 +33,24 @@ def _relative_path(value: object) -> object:
         raise PydanticCustomError("path", "expected a path relative to the project, not an absolute one")
     if ".." in value.split("/"):
         raise PydanticCustomError("path", "expected a path inside the project: '..' is not allowed")
+    if value.count("**") > 3:
+        raise PydanticCustomError("path", "expected at most three '**' in a path")
     return value
 
 
 RelativePath = Annotated[str, BeforeValidator(_relative_path)]
+
+def is_pattern(path: str) -> bool:
+    """Whether `path` is a glob that may stand for several files."""
+    return re.search(r"[*?[]", path) is not None
+
+
+def fixed_part(path: str) -> str:
+    """The folder that all files lie in which the glob `path` stands for; a path that is no glob as it is."""
+    parts = path.split("/")
+    magic = next((position for position, part in enumerate(parts) if is_pattern(part)), len(parts))
+    return "/".join(parts[:magic])
+
 
 _DURATION: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}

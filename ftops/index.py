@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from ftops.errors import Diagnostic, ExternalError, SpecError
 from ftops.kinds.project import INDEX_URL, INDEX_URL_FORM
-from ftops.records import Attempt, DatasetRecord, ModelRecord, Record, RunRecord
+from ftops.records import Attempt, DatasetRecord, ExperimentRecord, ModelRecord, Record, RunRecord
 from ftops.values import Json, digest, run_id
 
 Counts = dict[str, int]
@@ -100,7 +100,37 @@ _VERSIONS: Final = sa.Table(
     *_columns(_TIME, "registered_at"),
     *_columns(sa.Text, "input_commit"),
 )
-_COPIES: Final = (_DATASETS, _JOBS, _ATTEMPTS, _VERSIONS)
+_EXPERIMENTS: Final = sa.Table(
+    "ab_experiments",
+    _OURS,
+    _key("name"),
+    *_columns(sa.Text, "digest", "phase", "current", "record", needed=True),
+    *_columns(sa.Text, "verdict", "winner", "model", "reason", "input_commit"),
+    *_columns(sa.Double, "traffic"),
+    *_columns(_JSON, "inputs", "conclusion"),
+    *_columns(_TIME, "ended_at"),
+)
+_LOOKS: Final = sa.Table(
+    "ab_test_results",
+    _OURS,
+    sa.Column(
+        "experiment",
+        sa.Text,
+        sa.ForeignKey("ab_experiments.name", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+    _key("phase", sa.BigInteger),
+    _key("number", sa.BigInteger),
+    *_columns(sa.Text, "data_digest", "verdict", needed=True),
+    *_columns(sa.Text, "winner"),
+    *_columns(sa.BigInteger, "decided_at"),
+    *_columns(sa.Boolean, "simulated", needed=True),
+    *_columns(sa.Double, "fraction", needed=True),
+    *_columns(_JSON, "arms", "comparisons", "rows", "srm", "response", "reasons"),
+    *_columns(_TIME, "taken_at", "first", "last"),
+)
+_COPIES: Final = (_DATASETS, _JOBS, _ATTEMPTS, _VERSIONS, _EXPERIMENTS, _LOOKS)
 """Parents before their children."""
 
 # ------------------------------------------------------------------------------------------------------ rows
@@ -120,6 +150,10 @@ def _rows(records: Mapping[str, Record]) -> _Rows:
                     rows[_ATTEMPTS] += attempts
             case ModelRecord():
                 rows[_VERSIONS].append(_version(record))
+            case ExperimentRecord():
+                experiment, looks = _experiment(record)
+                rows[_EXPERIMENTS].append(experiment)
+                rows[_LOOKS] += looks
     known = {job["id"] for job in rows[_JOBS]}
     for version in rows[_VERSIONS]:
         if version["job"] not in known:
@@ -191,6 +225,33 @@ def _version(record: ModelRecord) -> _Row:
         "registered_at": _time(status.registered_at),
         "record": record.path,
     }
+
+
+def _experiment(record: ExperimentRecord) -> tuple[_Row, list[_Row]]:
+    """The row of an experiment, and those of its looks in the order in which they were taken."""
+    status = record.status
+    tree = status.model_dump(mode="json")
+    ended = tree["conclusion"] or {}
+    experiment = {
+        **_same(_EXPERIMENTS, tree),
+        **{name: ended.get(name) for name in ("model", "reason")},
+        "name": record.metadata.name,
+        "verdict": record.look.verdict if record.look else None,
+        "winner": record.look.winner if record.look else None,
+        "ended_at": _time(ended.get("ended_at")),
+        "record": record.path,
+    }
+    looks = [
+        {
+            **_same(_LOOKS, look.model_dump(mode="json")),
+            **{name: _time(getattr(look, name)) for name in ("taken_at", "first", "last")},
+            "experiment": record.metadata.name,
+            "phase": int(number),
+        }
+        for number, phase in sorted(status.phases.items(), key=lambda each: int(each[0]))
+        for look in sorted(phase.looks.values(), key=lambda each: each.number)
+    ]
+    return experiment, looks
 
 
 def _field(tree: Json, name: str) -> Json:

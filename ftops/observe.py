@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from ftops import dvc, spec
 from ftops.errors import Diagnostic
+from ftops.fields import fixed_part, is_pattern
 from ftops.git.repository import Repository, open_repository
 from ftops.kinds.training_run import TrainingRun
 from ftops.records import (
     FOLDER,
     Attempt,
     DatasetRecord,
+    ExperimentRecord,
     ModelRecord,
     Record,
     RunEntry,
@@ -30,6 +32,7 @@ from ftops.trainer.config import shipped_templates, template_for, template_sourc
 from ftops.values import (
     Address,
     DatasetState,
+    ExperimentState,
     Observed,
     Run,
     RunHistory,
@@ -79,16 +82,17 @@ def open_workspace(start: Path) -> Workspace:
 def observe(workspace: Workspace) -> Observed:
     """Everything that planning looks at, read once."""
     texts = record_texts(workspace)
-    datasets, runs, versions = _recorded(texts)
+    recorded = _recorded(texts)
     sources, changed = _sources(workspace)
     repository = workspace.repository
     head = repository.head() if repository else None
     return Observed(
         sources=sources,
         changed=changed,
-        datasets=datasets,
-        runs=runs,
-        versions=versions,
+        datasets=recorded.datasets,
+        runs=recorded.runs,
+        versions=recorded.versions,
+        experiments=recorded.experiments,
         live={run.id: _live(run, workspace.store) for run in workspace.store.runs()},
         templates=_own_templates(workspace),
         prepared=_names(workspace.store.root / "data", "manifest.json"),
@@ -130,26 +134,34 @@ def read_records(workspace: Workspace) -> dict[str, Record]:
     return {path: parse(path, text) for path, text in record_texts(workspace).items()}
 
 
-def _recorded(
-    texts: Mapping[str, bytes],
-) -> tuple[dict[str, DatasetState], dict[str, RunHistory], dict[str, dict[str, VersionState]]]:
-    """What planning needs of the data sets, the runs and the versions; the rest of a record is dropped as soon as read.
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """What planning needs of the records, by name of the resource."""
+
+    datasets: dict[str, DatasetState] = field(default_factory=dict)
+    runs: dict[str, RunHistory] = field(default_factory=dict)
+    versions: dict[str, dict[str, VersionState]] = field(default_factory=dict)
+    experiments: dict[str, ExperimentState] = field(default_factory=dict)
+
+
+def _recorded(texts: Mapping[str, bytes]) -> _Recorded:
+    """What planning needs of the records; the rest of each is dropped as soon as it is read.
 
     Raises ExternalError for a text that is no record.
     """
-    datasets: dict[str, DatasetState] = {}
-    runs: dict[str, RunHistory] = {}
-    versions: dict[str, dict[str, VersionState]] = {}
+    found = _Recorded()
     for path, text in texts.items():
         match parse(path, text):
             case DatasetRecord(metadata=metadata) as record:
-                datasets[metadata.name] = _dataset(record)
+                found.datasets[metadata.name] = _dataset(record)
             case RunRecord(metadata=metadata) as record:
-                runs[metadata.name] = _history(record)
+                found.runs[metadata.name] = _history(record)
             case ModelRecord(metadata=metadata, status=status):
                 state = VersionState(status.run, status.run_digest, status.aliases, status.tags)
-                versions.setdefault(metadata.name, {})[metadata.version] = state
-    return datasets, runs, versions
+                found.versions.setdefault(metadata.name, {})[metadata.version] = state
+            case ExperimentRecord(metadata=metadata) as record:
+                found.experiments[metadata.name] = _experiment(record)
+    return found
 
 
 def _dataset(record: DatasetRecord) -> DatasetState:
@@ -161,6 +173,27 @@ def _dataset(record: DatasetRecord) -> DatasetState:
 
 def _history(record: RunRecord) -> RunHistory:
     return RunHistory(record.status.current, {key: _trained(key, entry) for key, entry in record.status.runs.items()})
+
+
+def _experiment(record: ExperimentRecord) -> ExperimentState:
+    status, look = record.status, record.look
+    state = ExperimentState(
+        status.phase,
+        status.inputs,
+        status.current,
+        traffic=status.traffic,
+        proposals=tuple(each.why for each in status.proposals),
+    )
+    if look is None:
+        return state
+    return replace(
+        state,
+        looks=look.number,
+        fraction=look.fraction,
+        mean=look.arms[status.inputs["baseline"]].mean,
+        verdict=look.verdict,
+        decided=look.decided_at is not None,
+    )
 
 
 def _trained(key: str, entry: RunEntry) -> TrainedRun:
@@ -208,9 +241,15 @@ def _sources(workspace: Workspace) -> tuple[dict[str, Source], dict[str, Diagnos
 
 
 def _identify(workspace: Workspace, pointers: dvc.Pointers, path: str) -> Source:
-    tracked = pointers.identify(path)
+    tracked = pointers.identify(fixed_part(path) or path)
     if tracked is not None:
-        return tracked
+        return replace(tracked, path=path)
+    if is_pattern(path):
+        from ftops import experiment_logs  # few projects have logs
+
+        files = experiment_logs.names(workspace.root, path)
+        found = sorted(workspace.store.file_digest(workspace.root / name) for name in files)
+        return Source(path, f"sha256:{digest(found)}" if found else None, present=bool(found))
     place = workspace.root / path
     if place.is_dir():
         names = sorted(each.relative_to(place).as_posix() for each in place.rglob("*") if each.is_file())
@@ -283,6 +322,9 @@ def standings(workspace: Workspace, observed: Observed) -> tuple[Standing, ...]:
 def _standing(address: Address, store: Store, observed: Observed, live: Mapping[str, Run]) -> Standing:
     if address.kind == "Dataset":
         return Standing(address, "prepared" if address.name in observed.datasets else "pending")
+    if address.kind == "Experiment":
+        state = observed.experiments.get(address.name)
+        return Standing(address, "pending" if state is None else state.verdict or state.state)
     if address.kind == "Model":
         return Standing(address, "registered" if observed.versions.get(address.name) else "pending")
     run, history = live.get(address.name), observed.runs.get(address.name)

@@ -32,7 +32,7 @@ def make_plan(
     chosen = _chosen(resources, _addresses(targets, resources), _addresses(excludes, resources))
     planned: dict[Address, Change] = {}
     faults: list[Diagnostic] = []
-    context = Context(specs.project, resources, observed, planned)
+    context = Context(specs.project, resources, observed, planned, specs.where)
     for address in ordered(resources):
         needs = [reference.target for reference in resources[address].references()]
         if all(need in planned for need in needs):

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops.errors import Diagnostic, ExternalError
-from ftops.values import JobState, Json, Observation, Run, RunState
+from ftops.jobs import JobState, Observation
+from ftops.values import Json, Run, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

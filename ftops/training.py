@@ -19,8 +19,9 @@ from ftops import checkpoints, trainer
 from ftops.engine import Engine
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
+from ftops.jobs import JobState, Observation
 from ftops.store import Store, temporary_name
-from ftops.values import JobState, Json, Observation, Run, RunState
+from ftops.values import Json, Run, RunState
 
 POLL_SECONDS: Final = 0.2
 LOG_LINES: Final = 20

@@ -50,48 +50,6 @@ class Address(NamedTuple):
 # --------------------------------------------------------------------------------------------------- runs
 
 
-class JobState(StrEnum):
-    """What an executor says of a job; the states that four kinds of executor share."""
-
-    QUEUED = "queued"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    TIMED_OUT = "timed-out"
-    OUT_OF_MEMORY = "out-of-memory"
-    PREEMPTED = "preempted"
-    NODE_LOST = "node-lost"
-    UNKNOWN = "unknown"
-
-    @property
-    def going_on(self) -> bool:
-        return self in (JobState.QUEUED, JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """Where a job stands. `exit_code` is there when it ended by itself, `signal` when it was killed; unix seconds.
-
-    An exit code of 0 is not yet a success of a training: that takes its last step and its weights too.
-    """
-
-    state: JobState
-    reason: str = ""
-    exit_code: int | None = None
-    signal: int | None = None
-    node: str | None = None
-    started: float | None = None
-    ended: float | None = None
-
-    @property
-    def killed(self) -> bool:
-        """It did not end by itself, and nobody asked it to end: the same again may work."""
-        return self.state is JobState.FAILED and self.exit_code is None
-
-
 class RunState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
@@ -152,6 +110,7 @@ class ChangeClass(StrEnum):
 
     NOOP = "noop"
     REGISTER = "register"
+    ANALYZE = "analyze"
     PREPARE = "prepare"
     RESUME = "resume"
     RETRAIN = "retrain"
@@ -222,13 +181,22 @@ class LabelVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Analyze:
+    """Look at the logs of `experiment` as they are now, in its phase `phase`; `opens` when that phase begins."""
+
+    experiment: str
+    phase: str
+    opens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CommitRecords:
     """Write what came out for `address` as a commit under registry/."""
 
     address: Address
 
 
-Step = FetchData | PrepareData | MakeBaseModel | Train | RegisterVersion | LabelVersion | CommitRecords
+Step = FetchData | PrepareData | MakeBaseModel | Train | RegisterVersion | LabelVersion | Analyze | CommitRecords
 """One thing to do. A closed union: only apply.py acts on it, render.py words it."""
 
 
@@ -351,10 +319,30 @@ class VersionState:
 
 
 @dataclass(frozen=True, slots=True)
+class ExperimentState:
+    """What the record of an experiment says: what was declared, how far its current phase is, and what was found.
+
+    `looks` counts those of the current phase, `fraction` is the part of the target that it reached, `traffic` new units
+    a day, `mean` the mean of the primary metric in the baseline, `proposals` what a person was asked to decide.
+    """
+
+    state: str
+    inputs: Json
+    phase: str
+    looks: int = 0
+    fraction: float = 0.0
+    traffic: float | None = None
+    mean: float | None = None
+    verdict: str | None = None
+    decided: bool = False
+    proposals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What exists now, read once before planning.
 
-    `sources` by path, `datasets` and `runs` by resource name, `versions` by model name and version; `live` holds the
+    `sources` by path, `datasets`, `runs` and `experiments` by resource name, `versions` by model name and version; `live` holds the
     runs that the store of this machine knows, by run id; `templates` the text of each user's own template by its path;
     `prepared` and `made` what the store has at hand: data and base models by digest;
     `records` the digest of each record's text by its path; `changed` what to say of a source whose content is at hand
@@ -365,6 +353,7 @@ class Observed:
     datasets: Mapping[str, DatasetState] = field(default_factory=dict)
     runs: Mapping[str, RunHistory] = field(default_factory=dict)
     versions: Mapping[str, Mapping[str, VersionState]] = field(default_factory=dict)
+    experiments: Mapping[str, ExperimentState] = field(default_factory=dict)
     live: Mapping[str, Run] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
     prepared: frozenset[str] = frozenset()

@@ -13,7 +13,8 @@ from ftops.git.push import PushState, push_records
 from ftops.git.repository import Repository
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace, read_records
-from ftops.records import Record, dump, instead, is_record, merge, parse
+from ftops.records import ExperimentRecord, Record, dump, instead, is_record, merge, parse
+from ftops.render import experiment_documents
 from ftops.store import cannot_write, open_regular, write_atomic
 
 RESULT_BYTES = 16 * 2**20
@@ -101,7 +102,10 @@ def commit(
     def on(tip: Tip, join: Callable[[Record | None, Record], Record]) -> dict[str, bytes]:
         there = {path: tip.read(path) for path in mine}
         parsed = {path: None if text is None else parse(path, text) for path, text in there.items()}
-        return {path: dump(join(parsed[path], record)) for path, record in mine.items()}
+        joined = {path: join(parsed[path], record) for path, record in mine.items()}
+        reports = [experiment_documents(each) for each in joined.values() if isinstance(each, ExperimentRecord)]
+        texts = {path: dump(each) for path, each in joined.items()}
+        return texts | {path: text for report in reports for path, text in report.items()}
 
     git = workspace.specs.project.spec.git
     request = CommitRequest(

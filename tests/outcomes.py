@@ -9,7 +9,9 @@ import yaml
 from ftops.plan import make_plan
 from ftops.spec import load
 from ftops.values import (
+    Analyze,
     DatasetState,
+    ExperimentState,
     LabelVersion,
     MakeBaseModel,
     PrepareData,
@@ -41,7 +43,9 @@ def applied(plan, specs, observed, failed=()):
     """`observed` once every change of `plan` is done, but for the runs whose addresses are in `failed`."""
     for change in plan.changes:
         if not change.is_noop:
-            after = {"Dataset": _prepared, "TrainingRun": _trained, "Model": _registered}[change.address.kind]
+            after = {"Dataset": _prepared, "TrainingRun": _trained, "Model": _registered, "Experiment": _looked}[
+                change.address.kind
+            ]
             observed = after(change, specs, observed, str(change.address) in failed)
     return observed
 
@@ -49,6 +53,18 @@ def applied(plan, specs, observed, failed=()):
 def planned_again(specs, observed):
     """The plan right after what `specs` say was applied."""
     return make_plan(specs, applied(make_plan(specs, observed), specs, observed))
+
+
+def _looked(change, specs, observed, _):
+    """A look at the logs; one more than before where there are any."""
+    name = change.address.name
+    before = observed.experiments.get(name, ExperimentState("running", {}, "1"))
+    (step,) = (each for each in change.steps if isinstance(each, Analyze))
+    looks = 0 if step.opens else before.looks
+    new = "logs" in change.inputs and change.inputs["logs"] != before.inputs.get("logs")
+    state = specs.resources[change.address].spec.state
+    after = replace(before, state=state, inputs=change.inputs, phase=step.phase, looks=looks + new)
+    return replace(observed, experiments={**observed.experiments, name: after})
 
 
 def _prepared(change, specs, observed, _):

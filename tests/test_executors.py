@@ -26,7 +26,8 @@ from ftops.executors import (
     executor_for,
     follow,
 )
-from ftops.values import JobState, Observation, RunState
+from ftops.jobs import JobState, Observation
+from ftops.values import RunState
 
 KEY = Key("tiny-base-0123456789ab", 1)
 

@@ -5,6 +5,7 @@
     sources:     path → its digest, or {digest, pointer, present}; null where there is neither file nor pointer
     changed:     paths whose content is not what their pointer says
     store:       empty (the records are there, the store is another machine's), or what to leave out: prepared, made
+    found:       what the last look at an experiment found: name → fields of ExperimentState
     live:        runs that the store knows: {run, state, attempt, step, checkpoint, detail}
     templates:   the user's own templates: path → text
     targets, excludes
@@ -37,6 +38,7 @@ KEYS = {
     "sources",
     "changed",
     "store",
+    "found",
     "live",
     "templates",
     "targets",
@@ -62,6 +64,9 @@ class Case:
             plan = make_plan(specs, found)
             self._call(plan, number)
             found = applied(plan, specs, found, before.get("failed", ()))
+        about = self.tree.get("found", {}).items()
+        looked = {name: replace(found.experiments[name], **_tuples(fields)) for name, fields in about}
+        found = replace(found, experiments={**found.experiments, **looked})
         changed = {
             path: Diagnostic(f"{path} changed since its pointer", hint="…") for path in self.tree.get("changed", ())
         }
@@ -110,6 +115,10 @@ class Case:
         return {key: value for key, value in full.items() if value}
 
 
+def _tuples(fields):
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+
+
 def sources_of(tree):
     def source(path, value):
         about = value if isinstance(value, dict) else {"digest": value, "present": value is not None}
@@ -140,5 +149,5 @@ def test_golden_plans(path):
 
 
 def test_every_case_is_read():
-    assert {path.parent.name for path in CASES} == {"dataset", "model", "training-run"}
+    assert {path.parent.name for path in CASES} == {"dataset", "experiment", "model", "training-run"}
     assert len(CASES) >= 30

@@ -117,7 +117,7 @@ def test_a_record_belongs_where_its_name_says():
     [
         "registry/runs/../x.yaml", "registry/runs/a/b.yaml", "registry/runs/a.yml", "registry/a.yaml", "specs/a.yaml",
         "registry/models/a.yaml", "registry/models/../1.0.0.yaml", "registry/models/a/.yaml.x", "/registry/runs/a.yaml",
-        "registry/runs/A.yaml", "registry/runs/a.yaml\n", "registry/experiments/a.yaml", "registry/runs/.yaml",
+        "registry/runs/A.yaml", "registry/runs/a.yaml\n", "registry/deployments/a.yaml", "registry/runs/.yaml",
     ],
 )  # fmt: skip
 def test_where_no_record_may_stand(path):

@@ -19,8 +19,9 @@ import pytest
 
 from ftops import store as stores
 from ftops.errors import ExternalError
+from ftops.jobs import JobState
 from ftops.store import Store, observe_attempt, open_store, publish_folder, write_atomic
-from ftops.values import JobState, RunState
+from ftops.values import RunState
 
 RUN = "tiny-base-0123456789ab"
 

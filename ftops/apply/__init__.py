@@ -14,7 +14,7 @@ from typing import assert_never
 
 from ftops import dvc, tracking
 from ftops.apply.news import Applied, ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
-from ftops.apply.register import commit, label, register
+from ftops.apply.register import commit, label, look, register
 from ftops.apply.train import make_base_model, prepare, train
 from ftops.apply.work import Work
 from ftops.errors import FtopsError
@@ -25,6 +25,7 @@ from ftops.observe import Workspace
 from ftops.store import open_store
 from ftops.values import (
     Address,
+    Analyze,
     Change,
     CommitRecords,
     FetchData,
@@ -163,6 +164,8 @@ def _do(work: Work, change: Change, step: Step) -> str:
             return register(work, step)
         case LabelVersion():
             return label(work, step)
+        case Analyze():
+            return look(work, change, step)
         case CommitRecords():
             return commit(work, change)
         case _:

@@ -1,15 +1,17 @@
-"""The steps that register versions, and the one that commits what came out."""
+"""The steps that register versions and look at experiments, and the one that commits what came out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ftops import results, tracking
+from ftops.apply.news import Notice
 from ftops.apply.work import Work
 from ftops.errors import Diagnostic, ExternalError
 from ftops.kinds.model import ARCHIVED
-from ftops.records import FOLDER, ModelRecord, Record, RunRecord, RunStatus
-from ftops.values import Change, LabelVersion, RegisterVersion, run_id
+from ftops.looks import take_look
+from ftops.records import FOLDER, ExperimentRecord, ModelRecord, Record, RunRecord, RunStatus
+from ftops.values import Analyze, Change, LabelVersion, RegisterVersion, run_id
 
 
 def register(work: Work, step: RegisterVersion) -> str:
@@ -31,6 +33,21 @@ def label(work: Work, step: LabelVersion) -> str:
     return ", ".join(step.aliases) or "no alias"
 
 
+def look(work: Work, change: Change, step: Analyze) -> str:
+    """Looks at the data of an experiment as it is now; tells what a person should decide."""
+    experiment = work.experiment(step.experiment)
+    before = work.write_back.records.get(f"{FOLDER}experiments/{step.experiment}.yaml")
+    if before is not None and not isinstance(before, ExperimentRecord):
+        raise ExternalError(Diagnostic(f"{before.path} is no record of an experiment"))
+    record = take_look(work.workspace, experiment, change, step, before)
+    status = record.status.model_copy(update={"input_commit": work.observed.commit})
+    record = record.model_copy(update={"status": status})
+    work.pending[record.path] = record
+    for proposal in record.status.proposals:
+        work.tell(Notice("\n".join((f"proposed: {proposal.why}", *proposal.diff.splitlines()))))
+    return ": ".join((_found(record), *(() if record.look is None else record.look.reasons[:1])))
+
+
 def commit(work: Work, change: Change) -> str:
     """Writes what came out for a resource; its records are built from what the store holds."""
     address, trailers = change.address, {}
@@ -42,6 +59,9 @@ def commit(work: Work, change: Change) -> str:
             records = [_run_record(work, change)]
             trailers = {"Ftops-Run": run_id(address.name, change.digest or "")}
             subject = f"{address} {records[0].status.phase}"
+        case "Experiment":
+            records = list(work.pending.values())
+            subject = f"{address} {', '.join(_found(each) for each in records)}"
         case _:
             records = list(work.pending.values())
             subject = f"{address} registered: {', '.join(_version_of(each) for each in records)}"
@@ -67,6 +87,15 @@ def _run_record(work: Work, change: Change) -> RunRecord:
 
 def _version_of(record: Record) -> str:
     return record.metadata.version if isinstance(record, ModelRecord) else record.metadata.name
+
+
+def _found(record: Record) -> str:
+    """What a commit's subject says of an experiment: its verdict, or that it began or ended."""
+    if not isinstance(record, ExperimentRecord):
+        raise TypeError(f"{record.path} is no record of an experiment")
+    ended = record.status.conclusion
+    verdict = "started" if record.look is None else f"look {record.look.number}: {record.look.verdict}"
+    return verdict if ended is None else f"{record.status.phase}: {ended.verdict or 'no data'}"
 
 
 def _ask_for_versions(work: Work, records: Iterable[Record]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ftops.apply.news import News
 from ftops.journal import Journal
 from ftops.kinds.dataset import Dataset, dataset_address
+from ftops.kinds.experiment import Experiment
 from ftops.kinds.model import Model
 from ftops.kinds.training_run import TrainingRun
 from ftops.observe import Workspace
@@ -40,6 +41,12 @@ class Work:
         resource = self.workspace.specs.resources[address]
         if not isinstance(resource, TrainingRun):
             raise TypeError(f"{address} is no training run")
+        return resource
+
+    def experiment(self, name: str) -> Experiment:
+        resource = self.workspace.specs.resources[Address(Experiment.kind_name, name)]
+        if not isinstance(resource, Experiment):
+            raise TypeError(f"{resource.address} is no experiment")
         return resource
 
     def model(self, name: str) -> Model:

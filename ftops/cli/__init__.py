@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "logs": _Entry("logs", "Print what a training writes."),
     "schema": _Entry("schema", "Print the JSON Schema of a kind."),
     "run": _Entry("run", "Look into a training run."),
+    "experiment": _Entry("experiment", "Assign, simulate, analyse and watch A/B experiments."),
     "commit": _Entry("commit", "Commit results that `apply --no-commit --results DIR` left."),
     "index": _Entry("index", "Rebuild the SQL copy of the records."),
     "engine": _Entry("engine", "Install the training engine."),

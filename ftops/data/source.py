@@ -36,7 +36,7 @@ def read_bytes(file: DataFile) -> bytes:
     Raises ExternalError when it can't be opened or is no regular file, ChecksFailed when it is larger than its limit.
     """
     try:
-        descriptor = _open_below(file.root, file.path)
+        descriptor = open_below(file.root, file.path)
     except OSError as error:
         raise _cannot_open(file.path, error) from error
     status = os.fstat(descriptor)
@@ -77,7 +77,7 @@ def content_digest(file: DataFile, raw: bytes) -> str:
     return sha256
 
 
-def _open_below(root: Path, path: str) -> int:
+def open_below(root: Path, path: str) -> int:
     """A descriptor of `root`/`path`, each part opened from the one before, so that no link can lead elsewhere."""
     *folders, name = path.split("/")
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC

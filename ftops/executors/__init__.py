@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from ftops.errors import SpecError, did_you_mean
-from ftops.values import Json, Observation
+from ftops.jobs import Observation
+from ftops.values import Json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

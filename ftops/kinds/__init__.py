@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 from ftops.kinds.dataset import Dataset
+from ftops.kinds.experiment import Experiment
 from ftops.kinds.model import Model
 from ftops.kinds.project import Project
 from ftops.kinds.resource import Resource
 from ftops.kinds.training_run import TrainingRun
 
-KINDS: Final[dict[str, type[Resource]]] = {kind.kind_name: kind for kind in (Dataset, TrainingRun, Model)}
+KINDS: Final[dict[str, type[Resource]]] = {kind.kind_name: kind for kind in (Dataset, TrainingRun, Model, Experiment)}
 """By name, in the order in which they stand in a plan where nothing else decides."""
 
 __all__ = ["KINDS", "Project", "Resource"]

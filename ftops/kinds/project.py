@@ -53,14 +53,15 @@ INDEX_URL_FORM: Final = "sqlite:///PATH or postgresql://HOST/DATABASE"
 _PASSWORD: Final = re.compile(r"://[^:/]*:[^@]*@|[?&]\w*password=", re.IGNORECASE)
 
 
-def _index_url(setting: str | FromEnvironment | None) -> str | FromEnvironment | None:
+def database_url(setting: str | FromEnvironment | None) -> str | FromEnvironment | None:
+    """`setting`, which must name a database that ftops can use, and no password."""
     if not isinstance(setting, str):
         return setting
     if not re.match(INDEX_URL, setting):
-        raise PydanticCustomError("index", "expected {form}", {"form": INDEX_URL_FORM})
+        raise PydanticCustomError("database", "expected {form}", {"form": INDEX_URL_FORM})
     if _PASSWORD.search(setting):
         raise PydanticCustomError(
-            "index", "a password does not belong in a file: write {env: NAME}, with the URL in NAME"
+            "database", "a password does not belong in a file: write {env: NAME}, with the URL in NAME"
         )
     return setting
 
@@ -91,6 +92,7 @@ class Defaults(Strict):
     dataset: dict[str, Json] = Field(default_factory=dict, alias="Dataset")
     training_run: dict[str, Json] = Field(default_factory=dict, alias="TrainingRun")
     model: dict[str, Json] = Field(default_factory=dict, alias="Model")
+    experiment: dict[str, Json] = Field(default_factory=dict, alias="Experiment")
 
 
 class ProjectSpec(Strict):
@@ -100,7 +102,7 @@ class ProjectSpec(Strict):
     )
     store: RelativePath = Field(default=".ftops", description="Run folders, prepared data, caches: a local folder.")
     tracking: Tracking = Field(default_factory=Tracking)
-    index: Annotated[str | FromEnvironment | None, AfterValidator(_index_url)] = Field(
+    index: Annotated[str | FromEnvironment | None, AfterValidator(database_url)] = Field(
         default=None,
         description="SQL database that the records are copied into (`sqlite:///PATH` or `postgresql://…`); none when "
         "absent; `{env: NAME}` where it holds a secret.",

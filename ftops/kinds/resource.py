@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from ftops.errors import Where
 from ftops.fields import Name, Strict
 from ftops.values import Action, Address, Change, ChangeClass, Json, Observed, Reason
 
@@ -60,12 +61,16 @@ class Resource(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What planning a resource may look at: the specs, what exists, and the changes of what it needs."""
+    """What planning a resource may look at: the specs, what exists, and the changes of what it needs.
+
+    `where` gives the place of a field, for errors.
+    """
 
     project: Project
     resources: Mapping[Address, Resource]
     observed: Observed
     planned: Mapping[Address, Change]
+    where: Callable[[Address, tuple[str | int, ...]], Where]
 
     def digest_of(self, address: Address) -> str:
         """The digest that the resource at `address` will have once the plan is applied."""

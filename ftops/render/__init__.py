@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ftops.render.experiment import experiment_documents
+from ftops.render.look import look_json, look_text
 from ftops.render.markdown import diagnostics_github, plan_markdown
 from ftops.render.progress import status_json, status_text, training_text
 from ftops.render.saved import as_json, diagnostics_json, plan_from_json, plan_json, saved_seal
@@ -15,6 +17,9 @@ __all__ = [
     "diagnostics_github",
     "diagnostics_json",
     "diagnostics_text",
+    "experiment_documents",
+    "look_json",
+    "look_text",
     "mask",
     "plan_from_json",
     "plan_json",

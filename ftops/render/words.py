@@ -8,6 +8,7 @@ from typing import Final
 
 from ftops.values import (
     Action,
+    Analyze,
     Change,
     CommitRecords,
     Estimate,
@@ -102,6 +103,8 @@ def step_text(step: Step) -> str:  # one a member of the union
             return clean(f"register {model} {version} from {run_id}")
         case LabelVersion(model=model, version=version, aliases=aliases, tags=tags):
             return clean(f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}")
+        case Analyze(experiment=experiment, phase=phase, opens=opens):
+            return clean(f"look at the data of {experiment}{f', phase {phase}, which begins' if opens else ''}")
         case CommitRecords(address=address):
             return clean(f"commit the record of {address}")
 

@@ -33,7 +33,7 @@ def read_project(root: Path, paths: Iterable[Path] = (), *, known_templates: Col
 
     Raises SpecError with every error that there is, UsageError for a path outside of the project.
     """
-    files = _Files(root)
+    files = Files(root)
     files.add_project()
     for path in paths:
         files.add_path(path)
@@ -61,7 +61,7 @@ def read_project(root: Path, paths: Iterable[Path] = (), *, known_templates: Col
 
 
 @dataclass(slots=True)
-class _Files:
+class Files:
     """The files read so far, by their path from the root."""
 
     root: Path
@@ -102,7 +102,7 @@ class _Files:
         parts = PurePosixPath(entry).parts
         magic = next((position for position, part in enumerate(parts) if re.search(r"[*?[]", part)), None)
         if magic is not None:
-            pattern = _translate(parts)
+            pattern = glob_pattern(parts)
             yield from (name for name in self._walk("/".join(parts[:magic])) if pattern.fullmatch(name))
         elif (self.root / entry).is_dir():
             yield from self._walk(entry)
@@ -178,7 +178,7 @@ def _entries(texts: Mapping[str, bytes]) -> list[tuple[str, Where]]:
     ]
 
 
-def _translate(parts: tuple[str, ...]) -> re.Pattern[str]:
+def glob_pattern(parts: tuple[str, ...]) -> re.Pattern[str]:
     """The regular expression of a glob: `**` stands for any number of folders, `*` and `?` stay inside of one."""
     pattern = ""
     for position, part in enumerate(parts):
@@ -186,11 +186,18 @@ def _translate(parts: tuple[str, ...]) -> re.Pattern[str]:
         if part == "**":
             pattern += ".*" if last else "(?:[^/]+/)*"
             continue
-        pieces = re.split(r"(\*|\?|\[[^]]+\])", part)
-        pattern += "".join(
-            {"*": "[^/]*", "?": "[^/]"}.get(
-                piece, piece if piece.startswith("[") and piece.endswith("]") else re.escape(piece)
-            )
-            for piece in pieces
-        ) + ("" if last else "/")
+        # What follows a star is looked for once, at the first place where it fits (the last one's at the end): that finds
+        # what there is, and takes no time that grows with the number of stars.
+        first, *rest = (_fixed(each) for each in re.split(r"\*+(?![^\[]*\])", part))
+        found = "".join(f"(?>[^/]*?{each})" for each in rest[:-1]) + "".join(f"[^/]*{each}" for each in rest[-1:])
+        pattern += first + found + ("" if last else "/")
     return re.compile(pattern)
+
+
+def _fixed(part: str) -> str:
+    """The regular expression of a part of a glob without a star."""
+    pieces = re.split(r"(\?|\[[^]]+\])", part)
+    return "".join(
+        "[^/]" if piece == "?" else piece if piece.startswith("[") and piece.endswith("]") else re.escape(piece)
+        for piece in pieces
+    )

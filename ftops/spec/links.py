@@ -8,6 +8,8 @@ from typing import Final
 
 from ftops.errors import Diagnostic, Where, did_you_mean, nearest
 from ftops.kinds import KINDS, Project, Resource
+from ftops.kinds.experiment import Experiment, version_of
+from ftops.kinds.model import Model
 from ftops.kinds.resource import Reference
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.spec.documents import Path
@@ -34,8 +36,14 @@ class Links:
         for address, references in graph.items():
             yield from (self._missing(address, each) for each in references if each.target not in self.declared)
             resource = self.resources[address]
-            if isinstance(resource, TrainingRun):
-                yield from self._run(address, resource)
+            match resource:
+                case TrainingRun():
+                    yield from self._run(address, resource)
+                case Experiment():
+                    yield from self._arms(address, resource)
+                case _:
+                    pass
+        yield from self._exclusions()
         for cycle, path in cycles(graph):
             yield Diagnostic(
                 f"resources need each other: {' → '.join(str(each) for each in cycle)}",
@@ -90,6 +98,44 @@ class Links:
                 address=str(address),
                 where=self.where(address, ("spec", "template")),
             )
+
+    def _arms(self, address: Address, experiment: Experiment) -> Iterator[Diagnostic]:
+        """Each arm's version or alias exists, and no two arms show the same one."""
+        shown: dict[tuple[str, str], str] = {}
+        for name, arm in experiment.spec.arms.items():
+            model_name, which = arm.named
+            model = self.resources.get(Address(Model.kind_name, model_name))
+            if not isinstance(model, Model):
+                continue
+            where = self.where(address, ("spec", "arms", name, "model"))
+            version = version_of(arm, self.resources)
+            if version is None:
+                known = [*model.spec.versions, *model.spec.aliases]
+                summary = f"{model.address} has no version or alias {which}"
+                yield Diagnostic(summary, hint=did_you_mean(which, known), address=str(address), where=where)
+            elif (other := shown.setdefault((model_name, version), name)) != name:
+                summary = f"arms {other} and {name} both show {model_name}@{version}: they would not differ"
+                yield Diagnostic(summary, hint="give one of them another version", address=str(address), where=where)
+
+    def _exclusions(self) -> Iterator[Diagnostic]:
+        """No two running experiments of an exclusion group have units in common."""
+        taken: dict[str, list[tuple[float, float, Address]]] = {}
+        for address, experiment in self.resources.items():
+            if not isinstance(experiment, Experiment) or experiment.spec.state != "running":
+                continue
+            if (exclusion := experiment.spec.exclusion) is None:
+                continue
+            start, end = exclusion.range
+            for low, high, other in taken.setdefault(exclusion.group, []):
+                if start < high and low < end:
+                    yield Diagnostic(
+                        f"{address} and {other} have units in common: their ranges of the group {exclusion.group} overlap",
+                        detail=f"[{start:g}, {end:g}) and [{low:g}, {high:g})",
+                        hint="give them ranges that do not overlap, or end one of them",
+                        address=str(address),
+                        where=self.where(address, ("spec", "exclusion", "range")),
+                    )
+            taken[exclusion.group].append((start, end, address))
 
 
 def cycles(graph: Mapping[Address, tuple[Reference, ...]]) -> Iterator[tuple[tuple[Address, ...], Path]]:

@@ -122,7 +122,9 @@ def load(
 
     There are no specs where there is an error. A template that a run names must be in `known_templates`, where given.
     """
-    loading = _Loading()
+    loading = Loading()
+    if PROJECT_FILE not in texts:
+        loading.diagnostics.append(Diagnostic(f"{PROJECT_FILE} is missing", hint=BEGINNING))
     loading.read(texts)
     project = loading.resources.get(loading.project_address) if loading.project_address is not None else None
     loading.check(project if isinstance(project, Project) else None, known_templates)
@@ -145,8 +147,8 @@ def load(
 
 
 @dataclass(slots=True)
-class _Loading:
-    """What has been read so far."""
+class Loading:
+    """What has been read so far. A resource stands in `resources` when nothing is wrong with its own document."""
 
     sources: _Sources = field(default_factory=_Sources)
     resources: dict[Address, Resource] = field(default_factory=dict)
@@ -162,8 +164,6 @@ class _Loading:
             sound, wrong = read_documents(file, texts[file])
             documents += sound
             self.diagnostics += wrong
-        if PROJECT_FILE not in texts:
-            self.diagnostics.append(Diagnostic(f"{PROJECT_FILE} is missing", hint=BEGINNING))
         for document in documents:
             if (kind := self._kind(document)) is not None:
                 self._document(kind, document)

@@ -1,0 +1,127 @@
+"""Whether the data may be believed: before anything is concluded from it, and whatever it seems to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ftops.analysis.look import Response, Split
+from ftops.analysis.outcomes import columns_of
+
+if TYPE_CHECKING:
+    from ftops.analysis.observations import Observations
+    from ftops.kinds.experiment import ExperimentSpec
+
+BLOCKS: Final = 0.001
+WARNS: Final = 0.01
+"""p-values of tests that the data is sound: low, because they are taken at every look."""
+MISASSIGNED_BLOCKS: Final = 0.05
+MISASSIGNED_WARNS: Final = 0.01
+"""Shares of the rows that are not in the arm that the hash gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """What was tested, and in sentences what forbids a verdict (`faults`) and what a reader should know (`cautions`)."""
+
+    srm: Split
+    response: Response
+    faults: tuple[str, ...]
+    cautions: tuple[str, ...]
+
+
+def examine(spec: ExperimentSpec, observations: Observations) -> Validity:
+    """Tests the split, the share of answers, and the arms of the rows."""
+    srm, response = split(spec, observations), answers(spec, observations)
+    found = [*_of_split(srm), *_of_answers(response, spec), *_of_arms(observations)]
+    faults = tuple(text for blocks, text in found if blocks)
+    return Validity(srm, response, faults, tuple(text for blocks, text in found if not blocks))
+
+
+def split(spec: ExperimentSpec, observations: Observations) -> Split:
+    """The units of each arm against its weight, by chi-square."""
+    import numpy as np
+
+    from ftops.stats.mismatch import srm
+
+    counts = np.bincount(observations.arm, minlength=len(observations.arms))
+    units = {name: int(count) for name, count in zip(observations.arms, counts, strict=True)}
+    weights = {name: spec.arms[name].weight for name in observations.arms}
+    expected = {name: observations.units * weight for name, weight in weights.items()}
+    return Split(units=units, expected=expected, p_value=srm(units, weights) if observations.units else None)
+
+
+def answers(spec: ExperimentSpec, observations: Observations) -> Response:
+    """The share of rows with a value of the primary metric in each arm, clustered by unit."""
+    import numpy as np
+
+    from ftops.stats.effects import ratio
+
+    missing = np.isnan(np.stack(columns_of(spec.metric, observations))).any(axis=0)
+    rows = np.bincount(observations.unit, minlength=observations.units).astype(np.float64)
+    rated = np.bincount(observations.unit, weights=~missing, minlength=observations.units)
+    names = observations.arms
+    rates: dict[str, float | None] = {}
+    for index, name in enumerate(names):
+        seen = rows[observations.arm == index].sum()
+        rates[name] = float(rated[observations.arm == index].sum() / seen) if seen else None
+    if not missing.any():
+        return Response(rates=rates)
+    base = observations.arm == names.index(spec.baseline)
+    found = []
+    for index, name in enumerate(names):
+        if name != spec.baseline and rates[name] is not None and rates[spec.baseline] is not None:
+            mine = observations.arm == index
+            found.append(ratio(rated[mine], rows[mine], rated[base], rows[base]).p_value)
+    tested = [each for each in found if each is not None]
+    return Response(rates=rates, p_value=min(1.0, min(tested) * len(tested)) if tested else None)
+
+
+def _of_split(srm: Split) -> Iterator[tuple[bool, str]]:
+    if srm.p_value is None or srm.p_value >= WARNS:
+        return
+    total = sum(srm.units.values())
+    shares = ", ".join(
+        f"{name} has {count:,} ({count / total:.1%} instead of {srm.expected[name] / total:.1%})"
+        for name, count in srm.units.items()
+    )
+    blocks = srm.p_value < BLOCKS
+    words = "The users are not split as declared" if blocks else "The split of the users looks odd"
+    yield (
+        blocks,
+        (
+            f"{words}: {shares}; chance alone does this once in {1 / max(srm.p_value, 1e-12):,.0f} times. "
+            "Some of them are lost or counted twice in one arm, so the arms are not comparable."
+        ),
+    )
+
+
+def _of_answers(response: Response, spec: ExperimentSpec) -> Iterator[tuple[bool, str]]:
+    if response.p_value is None or response.p_value >= WARNS:
+        return
+    rates = ", ".join(f"{name} {rate:.1%}" for name, rate in response.rates.items() if rate is not None)
+    blocks = response.p_value < BLOCKS
+    yield (
+        blocks,
+        (
+            f"The arms have a value of {spec.metric.name} for different shares of their rows ({rates}): "
+            "who answers in one arm is not like who answers in the other, so their values can't be compared."
+        ),
+    )
+
+
+def _of_arms(observations: Observations) -> Iterator[tuple[bool, str]]:
+    rows = observations.rows
+    seen = rows.kept + rows.misassigned
+    share = rows.misassigned / seen if seen else 0.0
+    if share > MISASSIGNED_WARNS:
+        blocks = share > MISASSIGNED_BLOCKS
+        yield (
+            blocks,
+            (
+                f"{share:.1%} of the rows are in another arm than the declared assignment gives their user: "
+                "the application assigns in some other way (another seed, other weights, its own list)."
+                + ("" if blocks else " They were left out.")
+            ),
+        )

@@ -1,0 +1,223 @@
+"""The effect from day to day: with its interval, the boundary at which the stopping rule calls it one, and the looks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ftops.analysis.look import Look
+from ftops.charts.axes import day_axis, ordinal_text, ordinals, value_axis
+from ftops.charts.numbers import counted, fixed, percent, places_for, shortened
+from ftops.charts.reading import Declared, arms_of, baseline_of, colour, is_ratio, primary
+from ftops.charts.svg import Picture, Point, Scale, areas, curve, cut, drawing, label, spread, tag, ticks
+
+WIDE = (720, 300)
+SMALL = (360, 240)
+_LEFT, _TOP, _BOTTOM = 52, 28, 30
+_LETTER = 6.6
+"""Pixels of one letter at most, in the size of labels."""
+_MOST = 100
+"""A ratio beyond this is not drawn: it says only that there are next to no units yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One arm's effect by day. `day` counts from 1 January of the year 1; of a duration all is on the scale of logarithms.
+
+    `effects` and `boundaries` are None on days without a figure; `looked` are the days at whose end a look was taken.
+    """
+
+    arm: str
+    baseline: str
+    metric: str
+    style: str
+    days: tuple[int, ...]
+    effects: tuple[float | None, ...]
+    boundaries: tuple[float | None, ...]
+    looked: tuple[int, ...]
+    logs: bool
+    better: int
+    """1 where more is better, −1 where less is."""
+
+    @property
+    def last(self) -> int:
+        """The position of the last day with a figure."""
+        return max(index for index, effect in enumerate(self.effects) if effect is not None)
+
+    @property
+    def end(self) -> tuple[float, float]:
+        """The effect and the boundary on that day."""
+        return self.effects[self.last] or 0.0, self.boundaries[self.last] or 0.0
+
+    @property
+    def limit(self) -> float:
+        """How far from 0 the picture reaches: all of the last interval, and every effect after the first quarter."""
+        effect, boundary = self.end
+        late = [abs(each) for each in self.effects[len(self.effects) // 4 :] if each is not None]
+        reach = max([(abs(effect) + boundary) * 1.3, *(each * 1.1 for each in late), 1e-9])
+        return min(reach, math.log(_MOST)) if self.logs else reach
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The days on which something lies outside of the picture."""
+        pairs = zip(self.days, self.effects, self.boundaries, strict=True)
+        return tuple(
+            day
+            for day, effect, boundary in pairs
+            if effect is not None and boundary is not None and abs(effect) + boundary > self.limit
+        )
+
+    def text(self, value: float, *, sign: bool = True) -> str:
+        """A value of the axis in words, with the decimals that the last interval deserves."""
+        _, boundary = self.end
+        if self.logs and value > math.log(_MOST):
+            return f"over ×{_MOST}"
+        if self.logs:
+            return percent(math.expm1(value), min(places_for(boundary * 100), 1), sign=sign)
+        return fixed(value, places_for(boundary), sign=sign)
+
+
+def courses(look: Look, looks: Sequence[Look], declared: Declared) -> tuple[Course, ...]:
+    """What is drawn of each arm that has an effect on any day; `looks` are those of the phase."""
+    baseline, logs = baseline_of(look), any(is_ratio(each) for each in primary(look))
+    metric = next((each.metric for each in primary(look)), declared.metric)
+    days = ordinals([each.day for each in look.days])
+    looked = set(ordinals([each.last for each in looks if each.last]))
+    found = []
+    for position, arm in enumerate(arms_of(look)):
+        pairs = [each.effects.get(arm) for each in look.days]
+        if arm == baseline or not any(pairs):
+            continue
+        effects = tuple(pair[0] if pair else None for pair in pairs)
+        known = {day for day, effect in zip(days, effects, strict=True) if effect is not None}
+        found.append(
+            Course(
+                arm, baseline, metric, colour(position), days, effects, tuple(pair[1] if pair else None for pair in pairs),
+                tuple(sorted(looked & known)), logs, -1 if declared.directions.get(metric) == "decrease" else 1,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def effect_pictures(look: Look, looks: Sequence[Look], declared: Declared) -> tuple[Picture, ...]:
+    """A picture of each arm's effect over time; small ones, side by side, where there are several."""
+    found = courses(look, looks, declared)
+    pictures = []
+    for each in found:
+        title = f"Effect of {each.arm} on {each.metric}"
+        caption = effect_caption(each, look)
+        if len(found) == 1:
+            pictures.append(
+                Picture(title, caption, _draw(each, WIDE, title, caption), _draw(each, SMALL, title, caption))
+            )
+        else:
+            pictures.append(Picture(title, caption, _draw(each, SMALL, title, caption)))
+    return tuple(pictures)
+
+
+def effect_caption(course: Course, look: Look) -> str:
+    """What the picture shows, in sentences: the last effect, its interval, the boundary, the looks, what is cut off."""
+    effect, boundary = course.end
+    low, high = course.text(effect - boundary), course.text(effect + boundary)
+    lower, upper = (course.text(end) for end in (-boundary, boundary))
+    outside = abs(effect) > boundary
+    where, what = ("outside", "leaves out") if outside else ("inside", "holds")
+    day = ordinal_text(course.days[course.last])
+    stood = f"On {day} {course.arm} stood at {course.text(effect)} against {course.baseline}"
+    sentences = [
+        f"{stood}, with an interval (shaded) from {low} to {high}.",
+        f"That is {where} of the stopping boundary (dashed, {lower} and {upper}): the interval {what} 0.",
+    ]
+    if outside and look.verdict == "invalid":
+        sentences.append("Nothing follows from it, because the data are not sound.")
+    if course.looked:
+        sentences.append(
+            f"{counted(len(course.looked), 'dot')}: the {'look' if len(course.looked) == 1 else 'looks'} taken."
+        )
+    if course.hidden:
+        sentences.append(
+            f"On {counted(len(course.hidden), 'day')} the interval or the boundary reaches beyond the picture."
+        )
+    return " ".join(sentences)
+
+
+def _draw(course: Course, size: tuple[int, int], title: str, caption: str) -> str:
+    width, height = size
+    effect, _ = course.end
+    right = width - 12 - _LETTER * max(len(course.text(effect)) * 1.15, len("boundary"))
+    x = Scale(course.days[0], max(course.days[-1], course.days[0] + 1), _LEFT, right)
+    y = Scale(-course.limit, course.limit, height - _BOTTOM, _TOP)
+    points = [
+        None if each is None else (x(day), y(each)) for day, each in zip(course.days, course.effects, strict=True)
+    ]
+    return drawing(
+        size, title, caption,
+        *_axes(course, x, y),
+        cut((_LEFT, _TOP, right - _LEFT + 6, height - _TOP - _BOTTOM), *_bands(course, x, y), curve(points, f"line {course.style}")),
+        *_dots(course, x, y),
+        *_end_labels(course, x, y, width),
+        *_directions(course, x, y),
+    )  # fmt: skip
+
+
+def _axes(course: Course, x: Scale, y: Scale) -> list[str]:
+    levels = _levels(course)
+    step = min((abs(after - before) for before, after in itertools.pairwise(levels)), default=course.limit)
+    places = 0 if course.logs else max(0, -math.floor(math.log10(step) + 1e-9))
+
+    def text(value: float) -> str:
+        return percent(math.expm1(value), places, sign=True) if course.logs else fixed(value, places, sign=True)
+
+    return [*value_axis(x, y, levels, text), *day_axis(x, course.days, y.start)]
+
+
+def _levels(course: Course) -> list[float]:
+    if not course.logs:
+        return ticks(-course.limit, course.limit, 6)
+    shares = ticks(math.expm1(-course.limit), math.expm1(course.limit), 6)
+    return [math.log1p(each) for each in shares if each > -1]
+
+
+def _bands(course: Course, x: Scale, y: Scale) -> list[str]:
+    def along(height: Callable[[float, float], float]) -> list[Point | None]:
+        pairs = zip(course.days, course.effects, course.boundaries, strict=True)
+        return [
+            None if effect is None or boundary is None else (x(day), y(height(effect, boundary)))
+            for day, effect, boundary in pairs
+        ]
+
+    return [
+        areas(along(lambda effect, b: effect + b), along(lambda effect, b: effect - b), f"band {course.style}"),
+        curve(along(lambda _, b: b), "boundary"),
+        curve(along(lambda _, b: -b), "boundary"),
+    ]
+
+
+def _dots(course: Course, x: Scale, y: Scale) -> list[str]:
+    """The looks on the line, the last value filled."""
+    at = dict(zip(course.days, course.effects, strict=True))
+    looks = [(day, at[day]) for day in course.looked if day != course.days[course.last]]
+    places = [(x(day), y(effect), "dot") for day, effect in looks if effect is not None and y.holds(effect)]
+    last = (x(course.days[course.last]), y(course.end[0]), "last dot")
+    return [tag("circle", cx=px, cy=py, r=4, class_=f"{style} {course.style}") for px, py, style in (*places, last)]
+
+
+def _end_labels(course: Course, x: Scale, y: Scale, width: int) -> list[str]:
+    """The last effect, and the boundary on the other side of the zero line, where it is in nobody's way."""
+    effect, boundary = course.end
+    other = -boundary if effect >= 0 else boundary
+    own, dashed = spread([y(effect) + 4, y(other) + 4], 15, y.end + 4, y.start - 2)
+    start = min(x(course.days[course.last]), x.end) + 10
+    return [
+        label((start, own), course.text(effect), f"value {course.style}"),
+        label((width - 2, dashed), "boundary", "", "end"),
+    ]
+
+
+def _directions(course: Course, x: Scale, y: Scale) -> list[str]:
+    """Which way is better, above the picture, where no line runs."""
+    up, down = ("better", "worse") if course.better > 0 else ("worse", "better")
+    arm, height = shortened(course.arm), y.end - 12
+    return [label((x.start, height), f"↑ {arm} is {up}"), label((x.end, height), f"↓ {arm} is {down}", "", "end")]

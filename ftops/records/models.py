@@ -1,0 +1,150 @@
+"""The records of data sets, runs and model versions."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from ftops.fields import Name, Semver, Strict
+from ftops.values import Json, RunState
+
+FOLDER: Final = "registry/"
+Digest = str
+
+
+class RecordMetadata(Strict):
+    name: Name
+
+
+class SourceEntry(Strict):
+    """Which content a file of a spec had: its digest, and that of the DVC pointer that covered it."""
+
+    digest: str
+    pointer: str | None = None
+
+
+class DatasetStatus(Strict):
+    phase: Literal["prepared"]
+    digest: Digest
+    inputs: Json
+    sources: dict[str, SourceEntry]
+    statistics: Json
+    splits: dict[str, Json]
+    findings: Json = None
+    prepared_at: str
+    input_commit: str | None = None
+
+
+class DatasetRecord(Strict):
+    api_version: Literal["ftops/v1"] = "ftops/v1"
+    kind: Literal["DatasetRecord"] = "DatasetRecord"
+    metadata: RecordMetadata
+    status: DatasetStatus
+
+    def input_commits(self) -> tuple[str | None, ...]:
+        """The commits that its content was made from."""
+        return (self.status.input_commit,)
+
+    @property
+    def path(self) -> str:
+        return f"{FOLDER}datasets/{self.metadata.name}.yaml"
+
+
+class Attempt(Strict):
+    """One process of a run: how far it came and how it ended."""
+
+    phase: RunState
+    started_at: str | None = None
+    ended_at: str | None = None
+    step: int | None = None
+    resumed_from: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str | None = None
+
+
+class FileEntry(Strict):
+    sha256: Digest
+    size: int
+
+
+class RunEntry(Strict):
+    """One training of one digest."""
+
+    id: str
+    phase: RunState
+    inputs: Json
+    engine: str
+    config_digest: Digest
+    attempts: dict[str, Attempt]
+    steps: int | None = None
+    max_steps: int | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    output: str | None = None
+    weights: dict[str, FileEntry] = Field(default_factory=dict)
+    input_commit: str | None = None
+
+
+class RunStatus(Strict):
+    phase: RunState
+    current: Digest
+    runs: dict[Digest, RunEntry]
+
+
+class RunRecord(Strict):
+    api_version: Literal["ftops/v1"] = "ftops/v1"
+    kind: Literal["RunRecord"] = "RunRecord"
+    metadata: RecordMetadata
+    status: RunStatus
+
+    def input_commits(self) -> tuple[str | None, ...]:
+        """The commits that its content was made from."""
+        return tuple(entry.input_commit for entry in self.status.runs.values())
+
+    @property
+    def path(self) -> str:
+        return f"{FOLDER}runs/{self.metadata.name}.yaml"
+
+
+class ModelRecordMetadata(Strict):
+    name: Name
+    version: Semver
+
+
+class ModelDigests(Strict):
+    data: Digest
+    config: Digest
+    weights: dict[str, FileEntry]
+
+
+class ModelStatus(Strict):
+    phase: Literal["registered"]
+    run: Name
+    run_digest: Digest
+    run_id: str
+    method: str
+    base_model: Json
+    size: int
+    digests: ModelDigests
+    output: str
+    mlflow: str
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    registered_at: str
+    input_commit: str | None = None
+
+
+class ModelRecord(Strict):
+    api_version: Literal["ftops/v1"] = "ftops/v1"
+    kind: Literal["ModelRecord"] = "ModelRecord"
+    metadata: ModelRecordMetadata
+    status: ModelStatus
+
+    def input_commits(self) -> tuple[str | None, ...]:
+        """The commits that its content was made from."""
+        return (self.status.input_commit,)
+
+    @property
+    def path(self) -> str:
+        return f"{FOLDER}models/{self.metadata.name}/{self.metadata.version}.yaml"

@@ -1,0 +1,66 @@
+"""A verdict in words that everybody understands: can we decide?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ftops.analysis.look import Look, Verdict
+from ftops.charts.reading import arms_of, primary
+from ftops.records import Phase
+
+Tone = Literal["good", "even", "open", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`word` answers "can we decide?"; `headline` says what; `mark` and `tone` say it again, for the eye."""
+
+    word: str
+    headline: str
+    mark: str
+    tone: Tone
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.headline}"
+
+
+_MARKS: Final[dict[Verdict, tuple[str, Tone]]] = {
+    "winner": ("✓", "good"),
+    "no-difference": ("=", "even"),
+    "inconclusive": ("…", "open"),
+    "invalid": ("✗", "bad"),
+}
+
+
+def answer(look: Look | None, *, over: bool = False) -> Answer:
+    """What a look lets us decide; `over` where no further look will be taken."""
+    if look is None:
+        words = ("No", "it ended before there were any rows") if over else ("Not yet", "there are no rows yet")
+        return Answer(*words, "…", "open")
+    return Answer(*_words(look, over), *_MARKS[look.verdict])
+
+
+def _words(look: Look, over: bool) -> tuple[str, str]:
+    match look.verdict:
+        case "winner":
+            others = [arm for arm in arms_of(look) if arm != look.winner]
+            return "Yes", f"{look.winner} is better" + (f" than {others[0]}" if len(others) == 1 else "")
+        case "no-difference":
+            return "Yes", "there is no difference that matters"
+        case "invalid":
+            return "No", "the data cannot be trusted"
+        case "inconclusive":
+            if over:
+                return "No", "the data do not settle it"
+            return "Not yet", "nothing is proven either way"
+
+
+def compared(look: Look | None, phase: Phase) -> str:
+    """`chat@1.1.0 (b) against chat@1.0.0 (a, the baseline)`."""
+    baselines = [arm for arm, each in sorted(phase.arms.items()) if each.baseline] or sorted(phase.arms)
+    baseline = next((each.baseline for each in primary(look)), baselines[0]) if look else baselines[0]
+    others = [f"{each.model} ({arm})" for arm, each in sorted(phase.arms.items()) if arm != baseline]
+    kept = phase.arms.get(baseline)
+    against = f"{kept.model} ({baseline}, the baseline)" if kept else baseline
+    return f"{' and '.join(others)} against {against}"
