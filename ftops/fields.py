@@ -40,6 +40,7 @@ def _relative_path(value: object) -> object:
 
 RelativePath = Annotated[str, BeforeValidator(_relative_path)]
 
+
 def is_pattern(path: str) -> bool:
     """Whether `path` is a glob that may stand for several files."""
     return re.search(r"[*?[]", path) is not None

@@ -11,7 +11,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from ftops.assignment import assign_many
@@ -34,9 +34,13 @@ HAPPENS: Final = 1.0
 MORE_ROWS: Final = 2.5
 """Rows of a unit of usual activity beyond its first one."""
 ACTIVITY: Final = 0.8
-"""The standard deviation of the logarithm of activity: the busiest percent has six times the rows of the others."""
+"""The standard deviation of the logarithm of activity: one unit of a hundred is six times as active as a usual one."""
 BEFORE: Final = 0.8
 """The correlation of the covariate with the level of its unit."""
+MOST: Final = 10_000_000
+"""Units: their rows still fit into the memory of a usual machine."""
+LONGEST: Final = 36_500
+"""Days."""
 CROWD: Final = 20_000
 """Units of the population in which the size of an effect is measured."""
 FARTHEST: Final = 6.0
@@ -73,8 +77,8 @@ class Situation:
     slower: float = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.units, self.days) < 1 or self.seed < 0:
-            raise ValueError("units and days must be at least 1, and the seed at least 0")
+        if not (1 <= self.units <= MOST and 1 <= self.days <= LONGEST and self.seed >= 0):
+            raise ValueError(f"units must be from 1 to {MOST:,}, days from 1 to {LONGEST:,}, and the seed at least 0")
         if not (0 <= self.rated <= 1 and 0 <= self.lost < 1):
             raise ValueError("rated must be from 0 to 1, and lost from 0 to less than 1")
         if not (0 < self.unhappy < math.inf and 0 < self.slower < math.inf and math.isfinite(self.effect)):
@@ -329,7 +333,7 @@ def _times(people: _People, situation: Situation) -> NDArray[np.int64]:
     arrival = people.arrival[people.whose]
     later = _stream(situation.seed, "times").random(len(arrival)) ** 2
     later[np.flatnonzero(np.diff(people.whose, prepend=-1))] = 0.0
-    start = datetime.fromisoformat(situation.start).astimezone(UTC).timestamp() * 1000
+    start = datetime.fromisoformat(situation.start).timestamp() * 1000
     return (start + (arrival + (1 - arrival) * later) * situation.days * 86_400_000).astype(np.int64)
 
 

@@ -388,11 +388,10 @@ class Digests:
 
     def _load(self) -> dict[tuple[str, str], str]:
         if self._known is None:
-            lines: list[str] = []
+            self._known = {}
             with contextlib.suppress(OSError):
-                lines = self.path.read_text("ascii", "replace").splitlines()
-            found = (DIGEST.fullmatch(line) for line in lines)
-            self._known = {(match[1], match[2].partition(":")[0]): match[2] for match in found if match}
+                found = map(DIGEST.fullmatch, self.path.read_text("ascii", "replace").splitlines())
+                self._known = {(match[1], match[2].partition(":")[0]): match[2] for match in found if match}
         return self._known
 
 

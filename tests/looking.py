@@ -8,6 +8,7 @@ import numpy as np
 
 from ftops.analysis.observations import Observations, RowCounts
 from ftops.kinds.experiment import Experiment
+from ftops.records import ExperimentRecord, ExperimentStatus, Phase, PhaseArm, RecordMetadata
 
 DAY = 20_000
 """2024-10-04."""
@@ -43,13 +44,24 @@ def columns(unit, arm, values, *, day=None, arms=("a", "b"), **more):
     return Observations(tuple(arms), unit, np.asarray(arm, np.int8), day, fields, **about)
 
 
-def ratings(difference=0.0, units=400, seed=1, arms=2, spread=1.0, **more):
+def ratings(difference=0.0, units=400, seed=1, arms=2, spread=0.8, **more):
     """One rating a unit; those of the arms after the first are `difference` higher. Days go by evenly."""
     random = np.random.default_rng(seed)
     arm = np.repeat(np.arange(arms), units)
     order = random.permutation(len(arm))
     arm = arm[order]
-    values = random.normal(3.5, spread, len(arm)) + difference * (arm > 0)
+    values = np.clip(random.normal(3.0, spread, len(arm)) + difference * (arm > 0), 1, 5)
     day = DAY + np.arange(len(arm)) * 14 // len(arm)
     names = ("a", "b", "c", "d")[:arms]
     return columns(np.arange(len(arm)), arm, {"rating": values}, day=day, arms=names, **more)
+
+
+def record(*looks, name="v2", phases=None):
+    """The record of a running experiment with these looks in its first phase."""
+    arms = {"a": PhaseArm(model="chat@1.0.0", weight=0.5, baseline=True), "b": PhaseArm(model="chat@1.1.0", weight=0.5)}
+    phases = phases or {"1": Phase(arms=arms, looks={str(look.number): look for look in looks})}
+    inputs = {"unit": "user_id", "baseline": "a", "coverage": 1.0}
+    status = ExperimentStatus(
+        phase="running", inputs=inputs, digest="e" * 64, current=max(phases, key=int), phases=phases, traffic=57.14
+    )
+    return ExperimentRecord(metadata=RecordMetadata(name=name), status=status)

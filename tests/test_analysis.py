@@ -158,7 +158,7 @@ def test_answers_that_are_missing_not_at_random_block():
     """Equal quality; who is unhappy with b rates three times as often."""
     random = np.random.default_rng(5)
     arm = np.arange(4000) % 2
-    mood = random.normal(3.5, 1.0, 4000)
+    mood = np.clip(random.normal(3.5, 1.0, 4000), 1, 5)
     chance = np.where(mood < 3, np.where(arm == 1, 0.9, 0.3), 0.3)
     rating = np.where(random.random(4000) < chance, mood, np.nan)
     found = look(columns(range(4000), arm, {"rating": rating}), design={"targetSamples": 400})
@@ -171,13 +171,13 @@ def test_rows_in_other_arms_than_the_hash_gives_block():
     counts = RowCounts(read=1000, kept=800, misassigned=200)
     found = look(ratings(0.5, rows=counts))
     assert found.verdict == "invalid"
-    assert "20.0% of the rows" in found.reasons[0]
+    assert "20.0 % of the rows" in found.reasons[0]
 
 
 def test_a_few_such_rows_are_left_out_with_a_caution():
     found = look(ratings(0.5, rows=RowCounts(read=1000, kept=980, misassigned=20)))
     assert found.verdict == "winner"
-    assert any("2.0% of the rows" in each for each in found.notes)
+    assert any("2.0 % of the rows" in each for each in found.notes)
 
 
 def test_no_rows_at_all():
@@ -195,7 +195,7 @@ def test_no_variance():
 def test_a_unit_with_a_million_rows_is_one_unit():
     random = np.random.default_rng(7)
     unit = np.r_[np.arange(800), np.zeros(1_000_000, np.int32)]
-    rating = np.r_[random.normal(3.5, 1, 800), np.full(1_000_000, 5.0)]
+    rating = np.r_[np.clip(random.normal(3, 1, 800), 1, 5), np.full(1_000_000, 5.0)]
     found = look(columns(unit, np.arange(800) % 2, {"rating": rating}))
     assert found.arms["a"].units == 400
     assert abs(primary(found).effect) < 0.3
@@ -299,8 +299,10 @@ def test_a_covariate_takes_variance_away():
     before = random.normal(0, 1, 800)
     arm = np.arange(800) % 2
     rating = 3.5 + 0.8 * before + 0.1 * arm + random.normal(0, 0.6, 800)
-    data = columns(range(800), arm, {"rating": rating, "covariate": before})
-    plain, adjusted = look(data), look(data, covariate="covariate")
+    data = columns(range(800), arm, {"score": rating, "covariate": before})
+    score = {"name": "score", "type": "continuous"}
+    plain, adjusted = look(data, metric=score), look(data, metric=score, covariate="covariate")
+    assert adjusted.days[-1].effects["b"][0] == pytest.approx(primary(adjusted).effect)
     assert primary(adjusted).variance_reduction == pytest.approx(0.64, abs=0.06)
     assert np.diff(primary(adjusted).ci)[0] < 0.7 * np.diff(primary(plain).ci)[0]
     assert abs(primary(adjusted).effect - 0.1) < abs(primary(plain).effect - 0.1) + 0.05
@@ -369,7 +371,7 @@ def test_the_last_day_is_the_look():
 
 
 def test_a_long_experiment_is_shown_in_steps():
-    data = columns(range(800), np.arange(800) % 2, {"rating": np.arange(800) % 5}, day=DAY + np.arange(800))
+    data = columns(range(800), np.arange(800) % 2, {"rating": 1 + np.arange(800) % 5}, day=DAY + np.arange(800))
     days = look(data).days
     assert 30 <= len(days) <= 61
     assert days[-1].exposed == {"a": 400, "b": 400}

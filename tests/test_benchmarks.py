@@ -32,6 +32,14 @@ def test_plan():
 
 
 @pytest.mark.slow
+def test_experiments():
+    said = benchmark("experiments.py")
+    assert "| `obrien-fleming` |" in said
+    assert "goal false alarms of ftops's rules: " in said
+    assert "6 of 6 verdicts are right." in said
+
+
+@pytest.mark.slow
 @pytest.mark.axolotl
 def test_training():
     said = benchmark("training.py")

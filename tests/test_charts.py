@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ftops.analysis.look import Day, Distribution
 from ftops.charts import Declared, distribution_pictures, effect_pictures, forest_picture, unit_pictures
 from ftops.charts.effects import courses
-from ftops.charts.numbers import chance_text, day_text, fixed, listed, number, p_text, percent, places_for, trimmed
+from ftops.numbers import chance_text, day_text, fixed, listed, number, p_text, percent, places_for, trimmed
 from ftops.charts.svg import spread, ticks
 from tests.experiment_records import RECORDS, compared, invalid, made_look, three_arms, winner
 
@@ -114,7 +114,17 @@ def test_every_picture_says_in_words_what_it_shows(record):
         assert tree.get("role") == "img"
 
 
-@pytest.mark.parametrize("record", drawn_records())
+def long_names():
+    """Three arms with names as long as they may be."""
+    record = three_arms()
+    names = {arm: arm * 2 + "-name-of-an-arm-that-is-as-long-as-one-may-ever-be-in-a-specs" for arm in "abc"}
+    text = record.model_dump_json(by_alias=True)
+    for arm, name in names.items():
+        text = text.replace(f'"{arm}"', f'"{name}"')
+    return type(record).model_validate_json(text)
+
+
+@pytest.mark.parametrize("record", [*drawn_records(), pytest.param(long_names(), id="long-names")])
 def test_labels_stay_inside_and_do_not_overlap(record):
     for picture, svg in pictures(record):
         tree = parsed(svg)
@@ -205,7 +215,7 @@ def test_an_effect_is_drawn_as_it_is_said(make):
             assert ("outside of the stopping boundary" in picture.caption) is outside
             assert ("leaves out 0" in picture.caption) is outside
             dots = [each for each in tree.iter("circle") if "dot" in each.get("class")]
-            assert re.search(rf"\b{len(dots)} dots?: the looks? taken", picture.caption)
+            assert ("The dot is" if len(dots) == 1 else f"The {len(dots)} dots are") in picture.caption
 
 
 def test_an_effect_of_unsound_data_says_that_nothing_follows():
@@ -219,14 +229,26 @@ def test_what_is_cut_off_is_said():
     beyond = [day for day in record.look.days if sum(map(abs, day.effects["b"])) > course.limit]
     assert beyond
     assert (
-        f"On {len(beyond)} days the interval or the boundary reaches beyond the picture." in effects(record)[0].caption
+        f"On {len(beyond)} of the 28 days drawn the interval or the boundary reaches beyond the picture."
+        in effects(record)[0].caption
     )
+
+
+def test_a_boundary_far_away_is_still_drawn_dashed():
+    """Chromium draws a dashed line that is millions of pixels long as a solid one."""
+    record = winner()
+    days = [
+        each.model_copy(update={"effects": {"b": (0.2, 1e9 / 10**n)}}) for n, each in enumerate(record.look.days[:11])
+    ]
+    look = changed(record, days=tuple(days))
+    for each in having(parsed(effect_pictures(look, [look], declared(record))[0].wide), "boundary"):
+        assert all(abs(y) < 10_000 for _, y in points(each))
 
 
 def test_less_is_better_where_the_spec_says_so():
     words = [each.text for each in parsed(effects(three_arms())[0].wide).iter("text")]
-    assert "↑ b is worse" in words
-    assert "↓ b is better" in words
+    assert "↑ worse" in words
+    assert "↓ better" in words
 
 
 def changed(record, **fields):
@@ -251,8 +273,27 @@ def test_one_day_is_a_dot():
     look = changed(record, days=record.look.days[:1])
     picture = effect_pictures(look, [], declared(record))[0]
     assert len(having(parsed(picture.wide), "dot")) == 1
-    assert "taken" not in picture.caption
+    assert "The dot is the look." in picture.caption
     assert len(unit_pictures(look, declared(record))) == 2
+
+
+def test_looks_are_marked_on_the_line_also_between_its_points():
+    record = winner()
+    look = changed(record, days=record.look.days[::-3][::-1])
+    tree = parsed(effect_pictures(look, looks_of(record), declared(record))[0].wide)
+    dots = having(tree, "dot")
+    assert len(dots) == 4
+    line = points(having(tree, "line")[0])
+    for dot in dots:
+        px, py = float(dot.get("cx")), float(dot.get("cy"))
+        before, after = max(each for each in line if each[0] <= px), min(each for each in line if each[0] >= px)
+        ends = sorted((before[1], after[1]))
+        assert ends[0] - 0.2 <= py <= ends[1] + 0.2
+
+
+def test_a_covariate_is_said_to_be_left_out_of_the_picture():
+    assert "the covariate explains" in effects(winner())[0].caption
+    assert "the covariate explains" not in effects(invalid())[0].caption
 
 
 @pytest.mark.parametrize(
@@ -306,7 +347,10 @@ def test_a_forest_has_each_comparison_in_its_place(make, width):
     scale = max(((dot - zero) / each.relative_effect for dot, each in zip(dots, drawn, strict=True)), key=abs)
     for dot, ends, each in zip(dots, whiskers, drawn, strict=True):
         assert dot == pytest.approx(zero + scale * each.relative_effect, abs=1.5)
-        assert [end[0] for end in ends] == pytest.approx([zero + scale * end for end in each.relative_ci], abs=1.5)
+        low, high = each.relative_ci
+        if each.role == "guardrail":  # held against its margin by the one-sided interval
+            low, high = (low, each.worst) if make is winner else (-each.worst, high)
+        assert [end[0] for end in ends] == pytest.approx([zero + scale * low, zero + scale * high], abs=1.5)
     assert picture.caption.startswith(f"{len(drawn)} comparisons")
     margins = [points(each)[0][0] for each in having(tree, "margin")]
     sign = 1 if make is winner else -1
@@ -353,6 +397,16 @@ def test_quantiles_are_marked_where_the_bins_say():
     assert dots[0] == pytest.approx(expected, abs=0.2)
     for arm, values in found.quantiles.items():
         assert f"{arm} {values['p50'][0]:.0f} (p50)" in picture.caption
+
+
+def test_a_histogram_is_as_high_as_its_shares():
+    record = three_arms()
+    tree = parsed(distribution_pictures(record.look)[0].wide)
+    for line, shares in zip(having(tree, "line"), record.look.distributions[0].shares.values(), strict=True):
+        steps = points(line)
+        bottom = steps[0][1]
+        heights = [bottom - y for _, y in steps[1:-1:2]]
+        assert heights == pytest.approx([share * max(heights) / max(shares) for share in shares], abs=0.2)
 
 
 def test_units_and_shares_are_drawn_as_they_are_said():

@@ -17,10 +17,13 @@ import pytest
 import sqlalchemy as sa
 
 from ftops import index
+from ftops.analysis import analyze
 from ftops.errors import ExternalError, SpecError
 from ftops.health import findings
 from ftops.records import DatasetRecord, ModelRecord, RunRecord
 from tests import projects
+from tests.looking import experiment, ratings
+from tests.looking import record as looked
 
 DATA, GOOD, BAD = "d" * 64, "0123456789ab" + "c" * 52, "ba9876543210" + "e" * 52
 WEIGHTS = {"model.safetensors": {"sha256": "f" * 64, "size": 2**40}}
@@ -94,10 +97,19 @@ def some_records():
         ModelRecord.model_validate({"metadata": {"name": "chat", "version": "1.0.0"}, "status": version}),
         ModelRecord.model_validate({"metadata": {"name": "old", "version": "0.1.0"}, "status": forgotten}),
     ]
+    found = analyze(experiment().spec, ratings(0.5, units=100)).model_copy(update={"taken_at": "2026-01-03T00:00:00Z"})
+    made.append(looked(found))
     return {record.path: record for record in made}
 
 
-COUNTS = {"training_datasets": 1, "finetuning_jobs": 2, "training_attempts": 2, "model_registry": 2}
+COUNTS = {
+    "training_datasets": 1,
+    "finetuning_jobs": 2,
+    "training_attempts": 2,
+    "model_registry": 2,
+    "ab_experiments": 1,
+    "ab_test_results": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +170,12 @@ def test_what_is_in_it(url):
     assert query(url, "SELECT name, digest, train_rows, validation_rows, test_rows FROM training_datasets") == [
         ("chat", DATA, 54, 6, None)
     ]
+    assert query(url, "SELECT name, phase, verdict, winner, traffic FROM ab_experiments") == [
+        ("v2", "running", "winner", "b", 57.14)
+    ]
+    looks = index._LOOKS.c
+    columns = (looks.experiment, looks.phase, looks.number, looks.verdict, looks.simulated, looks.taken_at)
+    assert query(url, sa.select(*columns)) == [("v2", 1, 1, "winner", False, datetime(2026, 1, 3, tzinfo=UTC))]
     assert (
         query(url, "SELECT id, phase, is_current, method, first_loss, loss FROM finetuning_jobs ORDER BY id")
         == [
@@ -367,7 +385,8 @@ def test_apply_keeps_it(project):
     assert datasets(root) == [("chat", 1)]
     (root / ".ftops/index.db").unlink()
     done = projects.ftops(root, "index", "rebuild", env=env)
-    assert done.stdout == "training_datasets: 1\nfinetuning_jobs: 0\ntraining_attempts: 0\nmodel_registry: 0\n"
+    counts = {name: int(name == "training_datasets") for name in COUNTS}
+    assert done.stdout == "".join(f"{name}: {count}\n" for name, count in counts.items())
     assert datasets(root) == [("chat", 1)]
 
 

@@ -163,19 +163,20 @@ def test_a_terminal_is_not_acted_on():
 
 
 @pytest.mark.parametrize(
-    ("fields", "over", "expected"),
+    ("fields", "ended", "expected"),
     [
         ({"verdict": "winner", "winner": "b"}, False, "Yes: b is better than a"),
         ({"verdict": "winner", "winner": "a"}, False, "Yes: a is better than b"),
         ({"verdict": "no-difference"}, False, "Yes: there is no difference that matters"),
         ({"verdict": "inconclusive"}, False, "Not yet: nothing is proven either way"),
         ({"verdict": "inconclusive"}, True, "No: the data do not settle it"),
+        ({"verdict": "inconclusive", "decided_at": 3}, False, "No: the data do not settle it"),
         ({"verdict": "invalid"}, True, "No: the data cannot be trusted"),
     ],
 )
-def test_every_verdict_answers_the_question(fields, over, expected):
-    look = winner().look.model_copy(update={"winner": None, **fields})
-    assert str(answer(look, over=over)) == expected
+def test_every_verdict_answers_the_question(fields, ended, expected):
+    look = winner().look.model_copy(update={"winner": None, "decided_at": None, **fields})
+    assert str(answer(look, ended=ended)) == expected
 
 
 @pytest.mark.parametrize(("p_value", "state", "words"), [(0.5, "good", "as planned"), (0.005, "open", "a little off"), (0.0005, "bad", "mismatch")])  # fmt: skip
@@ -184,6 +185,13 @@ def test_a_mismatch_is_called_one(p_value, state, words):
     split = data_checks(look.model_copy(update={"srm": look.srm.model_copy(update={"p_value": p_value})}))[0]
     assert split.state == state
     assert words in split.text
+
+
+def test_chances_are_for_information_and_not_said_of_unsound_data():
+    assert "for information only: b is better than a with a chance of over 99.9 %" in look_text("x", winner().look)
+    primary = winner().look.comparisons[0]
+    unsound = invalid().look.model_copy(update={"comparisons": (primary,)})
+    assert "information" not in look_text("x", unsound)
 
 
 def test_tables_leave_out_what_nobody_knows():
@@ -279,11 +287,20 @@ def test_a_conclusion_is_shown_with_its_reason():
     assert "Concluded on 2026-09-29 with the verdict winner" in markdown(record)
 
 
-def test_a_spent_rule_says_no_and_an_open_one_says_not_yet():
-    spent = with_look(three_arms(), fraction=1.02)
-    assert "No: the data do not settle it" in Page(html(spent)).text
-    design = {"targetSamples": 800, "rule": "always-valid"}
-    assert "Not yet: nothing is proven" in Page(html(with_status(spent, inputs=inputs(design=design)))).text
+def test_a_final_look_says_no():
+    assert "No: the data do not settle it" in Page(html(with_look(three_arms(), decided_at=1))).text
+    look = invalid().look
+    guard = look.comparisons[0].model_copy(
+        update={"role": "guardrail", "guardrail": "broken", "margin": 0.05, "worst": 0.1}
+    )
+    broken = with_look(invalid(), verdict="inconclusive", decided_at=2, comparisons=(*look.comparisons, guard))
+    assert "No: b breaks a guardrail" in Page(html(broken)).text
+
+
+@pytest.mark.parametrize(("misassigned", "state"), [(0, "info"), (300, "open"), (900, "bad")])
+def test_rows_in_the_wrong_arm_are_noticed(misassigned, state):
+    rows = winner().look.rows.model_copy(update={"misassigned": misassigned})
+    assert data_checks(winner().look.model_copy(update={"rows": rows}))[-1].state == state
 
 
 def test_how_long_it_may_still_take():

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from ftops import experiment_logs
+from ftops.analysis import wanted
+from ftops.analysis.observations import RowCounts
 from ftops.assignment import assign
 from ftops.kinds.experiment import Experiment
 from ftops.simulation import Situation, simulate
@@ -105,6 +108,17 @@ def test_rows_are_json_in_the_order_of_their_times_with_ids_of_their_own():
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert [row["time"] for row in found] == sorted(row["time"] for row in found)
     assert len({row["id"] for row in found}) == len(found)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_row_is_one_that_can_be_analysed(name, tmp_path):
+    spec = experiment(METRICS[name], covariate="before", coverage=0.7)
+    found = rows(spec, units=300)
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in found))
+    read = experiment_logs.read([experiment_logs.LogFile.named(tmp_path / "rows.jsonl")], wanted(spec))
+    assert read.rows == RowCounts(read=len(found), kept=len(found))
+    assert read.simulated
+    assert read.units == len(unit_arms(found))
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_one_others():
@@ -281,7 +295,7 @@ def test_start_days_and_units():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"units": 0}, {"days": 0}, {"seed": -1}, {"rated": 1.1}, {"lost": 1.0}, {"unhappy": 0.0}, {"slower": -1.0},
+        {"units": 0}, {"units": 10**8}, {"days": 0}, {"days": 10**6}, {"seed": -1}, {"rated": 1.1}, {"lost": 1.0}, {"unhappy": 0.0}, {"slower": -1.0},
         {"effect": float("nan")}, {"start": "yesterday"}, {"start": "2026-01-05T00:00:00"},
     ],
     ids=str,

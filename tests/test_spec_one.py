@@ -35,9 +35,9 @@ def places(error):
 @pytest.fixture
 def project(tmp_path):
     """Two experiments whose models are missing, beside a document that is wrong."""
-    write(tmp_path / "ftops.yaml", PROJECT | {"spec": {"defaults": {"Experiment": {"coverage": 0.5}}}})
+    write(tmp_path / "ftops.yaml", PROJECT | {"spec": {"defaults": {"Experiment": {"hypothesis": "usual"}}}})
     write(tmp_path / "specs/one.yaml", experiment("one"), document("TrainingRun", "broken", {}))
-    write(tmp_path / "specs/deep/two.yaml", experiment("two", coverage=0.1))
+    write(tmp_path / "specs/deep/two.yaml", experiment("two", hypothesis="own"))
     return tmp_path
 
 
@@ -51,8 +51,8 @@ def test_a_file_stands_alone(tmp_path):
 
 
 def test_defaults_of_the_project_that_the_file_lies_in_count(project):
-    assert read_one(project / "specs/one.yaml", "Experiment").spec.coverage == 0.5
-    assert read_one(project / "specs/deep/two.yaml", "Experiment").spec.coverage == 0.1
+    assert read_one(project / "specs/one.yaml", "Experiment").spec.hypothesis == "usual"
+    assert read_one(project / "specs/deep/two.yaml", "Experiment").spec.hypothesis == "own"
 
 
 def test_a_fault_has_its_place(tmp_path, monkeypatch):
@@ -119,7 +119,7 @@ def test_a_file_that_is_far_too_long(tmp_path):
 
 def test_a_name_is_found_though_its_models_are_missing(project):
     found = find_one(project, "Experiment", "one")
-    assert (found.metadata.name, found.spec.coverage) == ("one", 0.5)
+    assert (found.metadata.name, found.spec.hypothesis) == ("one", "usual")
 
 
 def test_an_unknown_name_has_a_hint(project):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ftops.analysis import pictures, validity, verdict
 from ftops.analysis.compare import Measured, Pair, compare, measure
 from ftops.analysis.look import ArmFigures, Comparison, Look, Rows
-from ftops.analysis.outcomes import Outcomes, outcomes, unit_means
+from ftops.analysis.outcomes import Outcomes, adjusted, covariate, outcomes
 from ftops.analysis.rules import Looking
 from ftops.kinds.design import power_at, smallest_effect
 
@@ -26,13 +26,14 @@ def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Loo
     """See `ftops.analysis.analyze`."""
     import numpy as np
 
-    primary, reduction = _with_covariate(outcomes(spec.metric, observations), spec, observations)
+    before = (*fractions, *(each.fraction for each in earlier))
+    days, sums = pictures.days(spec, observations, Looking(spec.design, len(spec.active), 0.0, before))
+    primary, reduction = adjusted(sums.outcomes(observations.arm), covariate(spec.covariate, observations))
     counts = np.bincount(primary.arm, minlength=len(observations.arms))
     fewest = min(int(counts[observations.arms.index(name)]) for name in spec.active)
     fraction = fewest / spec.design.target_samples
-    before = (*fractions, *(each.fraction for each in earlier))
     looking = Looking(spec.design, len(spec.active), fraction, before)
-    valid = validity.examine(spec, observations)
+    valid = validity.examine(spec, observations, sums.count)
     found = _found(spec, observations, primary, looking, reduction)
     decision = verdict.decide(spec, found, looking, valid.faults)
     number = len(before) + 1
@@ -54,7 +55,7 @@ def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Loo
         srm=valid.srm,
         response=valid.response,
         distributions=pictures.distributions(spec, observations),
-        days=pictures.days(spec, observations, looking),
+        days=days,
         verdict=decision.verdict,
         winner=decision.winner,
         decided_at=decided_at if decision.verdict != "invalid" else None,
@@ -62,18 +63,6 @@ def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Loo
         notes=(*valid.cautions, *observations.notes),
         software={name: version(name) for name in _SOFTWARE},
     )
-
-
-def _with_covariate(found: Outcomes, spec: ExperimentSpec, observations: Observations) -> tuple[Outcomes, float | None]:
-    """The primary metric with what the covariate explains taken out (CUPED), and the share of the variance that was."""
-    if spec.covariate is None or found.below is not None or len(found.y) < 3:
-        return found, None
-    from dataclasses import replace
-
-    from ftops.stats.cuped import adjust
-
-    adjusted, reduction = adjust(found.y, unit_means(spec.covariate, observations)[found.unit], found.arm)
-    return replace(found, y=adjusted), reduction
 
 
 def _found(
@@ -114,9 +103,9 @@ def _corrected(secondary: Sequence[Comparison]) -> Iterator[Comparison]:
     """Secondary comparisons by Holm: better or worse only where that holds with all of them looked at."""
     from ftops.stats.corrections import holm
 
-    for found, adjusted in zip(secondary, holm([each.p_value for each in secondary]), strict=True):
-        holds = adjusted is not None and adjusted < found.level
-        yield found.model_copy(update={"p_adjusted": adjusted, "outcome": found.outcome if holds else "open"})
+    for found, p_value in zip(secondary, holm([each.p_value for each in secondary]), strict=True):
+        holds = p_value is not None and p_value < found.level
+        yield found.model_copy(update={"p_adjusted": p_value, "outcome": found.outcome if holds else "open"})
 
 
 def _within(measured: Measured, looking: Looking, smallest: float | None, spec: ExperimentSpec) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ftops.kinds.metric import Metric
@@ -99,6 +99,22 @@ def outcomes(metric: Metric, observations: Observations) -> Outcomes:
     sums = Sums.empty(metric, observations.units)
     sums.add(observations.unit, columns_of(metric, observations))
     return sums.outcomes(observations.arm)
+
+
+def adjusted(found: Outcomes, before: NDArray[np.float64] | None) -> tuple[Outcomes, float | None]:
+    """`found` with what a figure of each unit from `before` the experiment explains taken out (CUPED), and the share of the
+    variance that was; as it is where there is no such figure, and for a ratio."""
+    from ftops.stats.cuped import adjust
+
+    if before is None or found.below is not None or len(found.y) < 3:
+        return found, None
+    figures, reduction = adjust(found.y, before[found.unit], found.arm)
+    return replace(found, y=figures), reduction
+
+
+def covariate(field: str | None, observations: Observations) -> NDArray[np.float64] | None:
+    """The figure of each unit from before the experiment; None where the spec names none."""
+    return None if field is None else unit_means(field, observations)
 
 
 def unit_means(field: str, observations: Observations) -> NDArray[np.float64]:

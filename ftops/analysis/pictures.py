@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ftops.analysis.compare import Pair, measure
 from ftops.analysis.look import Day, Distribution
-from ftops.analysis.outcomes import Outcomes, Sums, columns_of
+from ftops.analysis.outcomes import Outcomes, Sums, adjusted, columns_of, covariate
 from ftops.kinds.metric import Metric
 
 if TYPE_CHECKING:
@@ -28,45 +28,48 @@ _EPOCH: Final = date(1970, 1, 1)
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95}
 
 
-def days(spec: ExperimentSpec, observations: Observations, looking: Looking) -> tuple[Day, ...]:
-    """How the primary metric stood at the end of each day, with the boundary that a look on that day would have had."""
+def days(spec: ExperimentSpec, observations: Observations, looking: Looking) -> tuple[tuple[Day, ...], Sums]:
+    """How the primary metric stood at the end of each day, with the boundary that a look on that day would have had; and
+    its sums at the end."""
     import numpy as np
 
-    order = np.argsort(observations.day, kind="stable")
-    day = observations.day[order]
-    if not len(day):
-        return ()
+    sums = Sums.empty(spec.metric, observations.units)
+    if not len(observations.day):
+        return (), sums
+    first = int(observations.day.min())
+    since = observations.day - first
+    # Sorting 16 bits is linear; longer experiments than that have steps of days anyway.
+    order = np.argsort(since.astype(np.int16) if since.max() < 2**15 else since, kind="stable")
+    until = np.bincount(since).cumsum()
     unit = observations.unit[order]
     columns = tuple(column[order] for column in columns_of(spec.metric, observations))
     seen = np.zeros(observations.units, dtype=bool)
-    sums = Sums.empty(spec.metric, observations.units)
+    before = covariate(spec.covariate, observations)
     found, start = [], 0
-    for end_day in _ends(int(day[0]), int(day[-1])):
-        end = int(np.searchsorted(day, end_day, side="right"))
-        rows = slice(start, end)
+    for day in _ends(len(until) - 1):
+        rows = slice(start, start := int(until[day]))
         seen[unit[rows]] = True
         sums.add(unit[rows], tuple(column[rows] for column in columns))
         counts = np.bincount(observations.arm[seen], minlength=len(observations.arms))
         exposed = {name: int(count) for name, count in zip(observations.arms, counts, strict=True)}
-        effects = _effects(spec, observations, sums, looking)
-        found.append(Day(day=str(_EPOCH + timedelta(days=end_day)), exposed=exposed, effects=effects))
-        start = end
-    return tuple(found)
+        outcomes, _ = adjusted(sums.outcomes(observations.arm), before)
+        effects = _effects(spec, observations.arms, outcomes, looking)
+        found.append(Day(day=str(_EPOCH + timedelta(days=first + day)), exposed=exposed, effects=effects))
+    return tuple(found), sums
 
 
-def _ends(first: int, last: int) -> Sequence[int]:
-    """The days at whose end it is looked: the last one, and back from it in equal steps."""
-    step = (last - first) // MOST_DAYS + 1
-    return range(last, first - 1, -step)[::-1]
+def _ends(last: int) -> Sequence[int]:
+    """The days, from 0 on, at whose end it is looked: the last one, and back from it in equal steps."""
+    return range(last, -1, -(last // MOST_DAYS + 1))[::-1]
 
 
 def _effects(
-    spec: ExperimentSpec, observations: Observations, sums: Sums, looking: Looking
+    spec: ExperimentSpec, names: tuple[str, ...], outcomes: Outcomes, looking: Looking
 ) -> dict[str, tuple[float, float] | None]:
     """For each other arm its effect so far and the boundary; None where there is too little to test."""
-    names = observations.arms
-    outcomes = sums.outcomes(observations.arm)
-    units = {name: int((outcomes.arm == index).sum()) for index, name in enumerate(names)}
+    import numpy as np
+
+    units = dict(zip(names, np.bincount(outcomes.arm, minlength=len(names)).tolist(), strict=True))
     fraction = min(units[name] for name in spec.active) / spec.design.target_samples
     then = replace(looking, fraction=fraction, before=tuple(each for each in looking.before if each < fraction))
     found: dict[str, tuple[float, float] | None] = {}
@@ -100,35 +103,37 @@ def _distribution(metric: Metric, observations: Observations) -> Distribution | 
 
     values = observations.values[metric.name]
     whole = ~np.isnan(values)
-    values, unit = values[whole], observations.unit[whole]
-    arm = observations.arm[unit]
+    all_there = bool(whole.all())
+    unit = observations.unit if all_there else observations.unit[whole]
+    values = values if all_there else values[whole]
     if not len(values):
         return None
+    arm = observations.arm[unit]
     if metric.type == "rating":
-        counted = {
-            name: np.bincount(values[arm == index].astype(int), minlength=6)[1:] for index, name in _named(observations)
+        shares = _shares(observations, arm, values.astype(np.int16) - 1, 5)
+        return Distribution(metric=metric.name, labels=("1", "2", "3", "4", "5"), shares=shares)
+    log = metric.type == "duration"
+    edges = _edges(values, log=log)
+    bins = len(edges) - 1
+    low, high = (np.log(edges[[0, -1]]) if log else edges[[0, -1]]).tolist()
+    place = np.log(values) if log else values.copy()
+    place -= low
+    place *= bins / (high - low)
+    np.clip(place, 0, bins - 1, out=place)
+    quantiles = {}
+    if log:
+        quantiles = {
+            name: _quantiles(values[mine], unit[mine])
+            for index, name in enumerate(observations.arms)
+            for mine in [arm == index]
         }
-        return Distribution(metric=metric.name, labels=("1", "2", "3", "4", "5"), shares=_shares(counted))
-    edges = _edges(values, log=metric.type == "duration")
-    scale = np.log if metric.type == "duration" else np.asarray
-    low, high = scale(edges[0]), scale(edges[-1])
-    inside = np.clip(scale(values), low, high)
-    counted = {
-        name: np.histogram(inside[arm == index], bins=len(edges) - 1, range=(float(low), float(high)))[0]
-        for index, name in _named(observations)
-    }
-    quantiles = (
-        {name: _quantiles(values[arm == index], unit[arm == index]) for index, name in _named(observations)}
-        if metric.type == "duration"
-        else {}
+    return Distribution(
+        metric=metric.name,
+        labels=tuple(f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)),
+        edges=tuple(float(f"{edge:.6g}") for edge in edges),
+        shares=_shares(observations, arm, place.astype(np.int16), bins),
+        quantiles=quantiles,
     )
-    labels = tuple(f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges))
-    bounds = tuple(float(f"{edge:.6g}") for edge in edges)
-    return Distribution(metric=metric.name, labels=labels, edges=bounds, shares=_shares(counted), quantiles=quantiles)
-
-
-def _named(observations: Observations) -> enumerate[str]:
-    return enumerate(observations.arms)
 
 
 def _edges(values: NDArray[np.float64], *, log: bool) -> NDArray[np.float64]:
@@ -144,15 +149,22 @@ def _edges(values: NDArray[np.float64], *, log: bool) -> NDArray[np.float64]:
     return np.geomspace(low, high, BINS + 1) if log else np.linspace(low, high, BINS + 1)
 
 
-def _shares(counted: dict[str, NDArray[np.int64]]) -> dict[str, tuple[float, ...]]:
+def _shares(
+    observations: Observations, arm: NDArray[np.int8], place: NDArray[np.int16], bins: int
+) -> dict[str, tuple[float, ...]]:
+    """For each arm the share of its rows in each bin; `place` is the bin of each row."""
+    import numpy as np
+
+    counts = np.bincount(arm.astype(np.int16) * bins + place, minlength=len(observations.arms) * bins)
+    by_arm = counts.reshape(len(observations.arms), bins)
     return {
         name: tuple(round(float(count / max(counts.sum(), 1)), 6) for count in counts)
-        for name, counts in counted.items()
+        for name, counts in zip(observations.arms, by_arm, strict=True)
     }
 
 
 def _quantiles(values: NDArray[np.float64], unit: NDArray[np.int32]) -> dict[str, tuple[float, float, float]]:
-    from ftops.stats.ratings import quantile_interval
+    from ftops.stats.ratings import quantile_intervals
 
-    found = {name: quantile_interval(values, unit, q, 0.05) for name, q in QUANTILES.items()}
-    return {name: each for name, each in found.items() if each is not None}
+    found = quantile_intervals(values, unit, tuple(QUANTILES.values()), 0.05)
+    return {} if found is None else dict(zip(QUANTILES, found, strict=True))

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ftops.analysis.look import Response, Split
-from ftops.analysis.outcomes import columns_of
+from ftops.numbers import percent
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ftops.analysis.observations import Observations
     from ftops.kinds.experiment import ExperimentSpec
 
@@ -31,9 +34,10 @@ class Validity:
     cautions: tuple[str, ...]
 
 
-def examine(spec: ExperimentSpec, observations: Observations) -> Validity:
-    """Tests the split, the share of answers, and the arms of the rows."""
-    srm, response = split(spec, observations), answers(spec, observations)
+def examine(spec: ExperimentSpec, observations: Observations, answered: NDArray[np.float64]) -> Validity:
+    """Tests the split, the share of answers, and the arms of the rows. `answered` counts for each unit its rows with a value
+    of the primary metric."""
+    srm, response = split(spec, observations), answers(spec, observations, answered)
     found = [*_of_split(srm), *_of_answers(response, spec), *_of_arms(observations)]
     faults = tuple(text for blocks, text in found if blocks)
     return Validity(srm, response, faults, tuple(text for blocks, text in found if not blocks))
@@ -52,28 +56,25 @@ def split(spec: ExperimentSpec, observations: Observations) -> Split:
     return Split(units=units, expected=expected, p_value=srm(units, weights) if observations.units else None)
 
 
-def answers(spec: ExperimentSpec, observations: Observations) -> Response:
+def answers(spec: ExperimentSpec, observations: Observations, answered: NDArray[np.float64]) -> Response:
     """The share of rows with a value of the primary metric in each arm, clustered by unit."""
     import numpy as np
 
-    from ftops.stats.effects import ratio
+    from ftops.stats.mismatch import response
 
-    missing = np.isnan(np.stack(columns_of(spec.metric, observations))).any(axis=0)
     rows = np.bincount(observations.unit, minlength=observations.units).astype(np.float64)
-    rated = np.bincount(observations.unit, weights=~missing, minlength=observations.units)
     names = observations.arms
-    rates: dict[str, float | None] = {}
-    for index, name in enumerate(names):
-        seen = rows[observations.arm == index].sum()
-        rates[name] = float(rated[observations.arm == index].sum() / seen) if seen else None
-    if not missing.any():
+    seen = np.bincount(observations.arm, weights=rows, minlength=len(names))
+    told = np.bincount(observations.arm, weights=answered, minlength=len(names))
+    rates = {name: float(told[index] / seen[index]) if seen[index] else None for index, name in enumerate(names)}
+    if told.sum() == seen.sum():
         return Response(rates=rates)
     base = observations.arm == names.index(spec.baseline)
     found = []
     for index, name in enumerate(names):
         if name != spec.baseline and rates[name] is not None and rates[spec.baseline] is not None:
             mine = observations.arm == index
-            found.append(ratio(rated[mine], rows[mine], rated[base], rows[base]).p_value)
+            found.append(response(answered[mine], rows[mine], answered[base], rows[base]))
     tested = [each for each in found if each is not None]
     return Response(rates=rates, p_value=min(1.0, min(tested) * len(tested)) if tested else None)
 
@@ -83,7 +84,7 @@ def _of_split(srm: Split) -> Iterator[tuple[bool, str]]:
         return
     total = sum(srm.units.values())
     shares = ", ".join(
-        f"{name} has {count:,} ({count / total:.1%} instead of {srm.expected[name] / total:.1%})"
+        f"{name} has {count:,} ({percent(count / total)} instead of {percent(srm.expected[name] / total)})"
         for name, count in srm.units.items()
     )
     blocks = srm.p_value < BLOCKS
@@ -100,7 +101,7 @@ def _of_split(srm: Split) -> Iterator[tuple[bool, str]]:
 def _of_answers(response: Response, spec: ExperimentSpec) -> Iterator[tuple[bool, str]]:
     if response.p_value is None or response.p_value >= WARNS:
         return
-    rates = ", ".join(f"{name} {rate:.1%}" for name, rate in response.rates.items() if rate is not None)
+    rates = ", ".join(f"{name} {percent(rate)}" for name, rate in response.rates.items() if rate is not None)
     blocks = response.p_value < BLOCKS
     yield (
         blocks,
@@ -120,7 +121,7 @@ def _of_arms(observations: Observations) -> Iterator[tuple[bool, str]]:
         yield (
             blocks,
             (
-                f"{share:.1%} of the rows are in another arm than the declared assignment gives their user: "
+                f"{percent(share)} of the rows are in another arm than the declared assignment gives their user: "
                 "the application assigns in some other way (another seed, other weights, its own list)."
                 + ("" if blocks else " They were left out.")
             ),

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import date
 
-from ftops.charts.numbers import day_text
 from ftops.charts.svg import Scale, label, line, spread
+from ftops.numbers import day_text
 
 
 def ordinals(days: Sequence[str]) -> tuple[int, ...]:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from ftops.analysis.look import Distribution, Look
 from ftops.charts.axes import value_axis
-from ftops.charts.numbers import listed, percent, shortened, trimmed
 from ftops.charts.reading import arms_of, colour
 from ftops.charts.svg import Picture, Point, Scale, areas, curve, drawing, label, line, spread, tag, ticks
+from ftops.numbers import listed, percent, shortened, trimmed
 
 _WIDTH = 360
 _LEFT, _TOP, _BOTTOM, _RIGHT = 46, 30, 30, 18
@@ -37,21 +37,26 @@ def distribution_caption(distribution: Distribution, arms: Sequence[str]) -> str
             for arm in known
         ]
         marks = f"{listed(_POINTS)} of each arm with their intervals stand below the bars"
+        marks += "; what lies beyond the ends is in the first and the last bar"
         return f"In {distribution.metric}: {'; '.join(words)}. {marks}."
     shares = {arm: distribution.shares[arm] for arm in known}
     lowest = listed(f"{percent(each[0])} in {arm}" for arm, each in shares.items())
     highest = listed(f"{percent(each[-1])} in {arm}" for arm, each in shares.items())
     first, last = distribution.labels[0], distribution.labels[-1]
-    return f"The share of {first} is {lowest}; that of {last} is {highest} (of the rows that have a value)."
+    outside = "; what lies beyond the ends is in the first and the last" if _is_histogram(distribution) else ""
+    return f"The share of {first} is {lowest}; that of {last} is {highest} (of the rows that have a value{outside})."
 
 
 def _picture(distribution: Distribution, arms: Sequence[str]) -> Picture:
     known = [(arm, colour(position)) for position, arm in enumerate(arms) if arm in distribution.shares]
     title = f"How {distribution.metric} is distributed"
     caption = distribution_caption(distribution, arms)
-    if len(distribution.labels) <= _MOST_BARS and not distribution.quantiles:
-        return Picture(title, caption, _bars(distribution, known, (title, caption)))
-    return Picture(title, caption, _histogram(distribution, known, (title, caption)))
+    draw = _histogram if _is_histogram(distribution) else _bars
+    return Picture(title, caption, draw(distribution, known, (title, caption)))
+
+
+def _is_histogram(distribution: Distribution) -> bool:
+    return len(distribution.labels) > _MOST_BARS or bool(distribution.quantiles)
 
 
 def _bars(distribution: Distribution, arms: Sequence[tuple[str, str]], said: tuple[str, str]) -> str:
@@ -135,7 +140,7 @@ def _edges(distribution: Distribution, x: Scale, bottom: float) -> list[str]:
         for index in range(0, len(edges), step)
         for part in (
             line((x.start + width * index, bottom), (x.start + width * index, bottom + 4), "axis"),
-            label((x.start + width * index, bottom + 17), trimmed(edges[index], 2), "", "middle"),
+            label((x.start + width * index, bottom + 17), trimmed(edges[index], 3), "", "middle"),
         )
     ]
 
@@ -143,9 +148,10 @@ def _edges(distribution: Distribution, x: Scale, bottom: float) -> list[str]:
 def _legend(arms: Sequence[tuple[str, str]]) -> list[str]:
     """The arms by name above the bars, each beside a patch of its colour."""
     parts, left = [], float(_LEFT)
+    most = max(int(((_WIDTH - _LEFT) / len(arms) - 32) / 7.2), 3)
     for arm, style in arms:
         parts.append(tag("rect", x=left, y=4, width=10, height=10, class_=f"bar {style}"))
-        name = shortened(arm)
+        name = shortened(arm, most)
         parts.append(label((left + 14, 13), name, f"value {style}"))
         left += 32 + 7.2 * len(name)
     return parts

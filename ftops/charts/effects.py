@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from ftops.analysis.look import Look
 from ftops.charts.axes import day_axis, ordinal_text, ordinals, value_axis
-from ftops.charts.numbers import counted, fixed, percent, places_for, shortened
 from ftops.charts.reading import Declared, arms_of, baseline_of, colour, is_ratio, primary
 from ftops.charts.svg import Picture, Point, Scale, areas, curve, cut, drawing, label, spread, tag, ticks
+from ftops.numbers import fixed, percent, places_for
 
 WIDE = (720, 300)
 SMALL = (360, 240)
@@ -26,7 +26,7 @@ _MOST = 100
 class Course:
     """One arm's effect by day. `day` counts from 1 January of the year 1; of a duration all is on the scale of logarithms.
 
-    `effects` and `boundaries` are None on days without a figure; `looked` are the days at whose end a look was taken.
+    `effects` and `boundaries` are None on days without a figure; `looked` are the days of the looks before the last one.
     """
 
     arm: str
@@ -69,14 +69,26 @@ class Course:
             if effect is not None and boundary is not None and abs(effect) + boundary > self.limit
         )
 
-    def text(self, value: float, *, sign: bool = True) -> str:
+    @property
+    def dots(self) -> tuple[tuple[int, float], ...]:
+        """The days of looks with the effect then, on the line; the last look is its end."""
+        known = [(day, effect) for day, effect in zip(self.days, self.effects, strict=True) if effect is not None]
+        found = []
+        for day in self.looked:
+            for (before, one), (after, other) in itertools.pairwise(known):
+                effect = one + (other - one) * (day - before) / (after - before)
+                if before <= day < after and abs(effect) <= self.limit:
+                    found.append((day, effect))
+        return (*found, (self.days[self.last], self.end[0]))
+
+    def text(self, value: float) -> str:
         """A value of the axis in words, with the decimals that the last interval deserves."""
         _, boundary = self.end
         if self.logs and value > math.log(_MOST):
             return f"over ×{_MOST}"
         if self.logs:
-            return percent(math.expm1(value), min(places_for(boundary * 100), 1), sign=sign)
-        return fixed(value, places_for(boundary), sign=sign)
+            return percent(math.expm1(value), min(places_for(boundary * 100), 1), sign=True)
+        return fixed(value, places_for(boundary), sign=True)
 
 
 def courses(look: Look, looks: Sequence[Look], declared: Declared) -> tuple[Course, ...]:
@@ -84,18 +96,17 @@ def courses(look: Look, looks: Sequence[Look], declared: Declared) -> tuple[Cour
     baseline, logs = baseline_of(look), any(is_ratio(each) for each in primary(look))
     metric = next((each.metric for each in primary(look)), declared.metric)
     days = ordinals([each.day for each in look.days])
-    looked = set(ordinals([each.last for each in looks if each.last]))
+    looked = tuple(sorted(set(ordinals([each.last for each in looks if each.last and each.number != look.number]))))
     found = []
     for position, arm in enumerate(arms_of(look)):
         pairs = [each.effects.get(arm) for each in look.days]
         if arm == baseline or not any(pairs):
             continue
         effects = tuple(pair[0] if pair else None for pair in pairs)
-        known = {day for day, effect in zip(days, effects, strict=True) if effect is not None}
         found.append(
             Course(
                 arm, baseline, metric, colour(position), days, effects, tuple(pair[1] if pair else None for pair in pairs),
-                tuple(sorted(looked & known)), logs, -1 if declared.directions.get(metric) == "decrease" else 1,
+                looked, logs, -1 if declared.directions.get(metric) == "decrease" else 1,
             )
         )  # fmt: skip
     return tuple(found)
@@ -132,14 +143,15 @@ def effect_caption(course: Course, look: Look) -> str:
     ]
     if outside and look.verdict == "invalid":
         sentences.append("Nothing follows from it, because the data are not sound.")
-    if course.looked:
+    if any(each.variance_reduction is not None for each in primary(look)):
         sentences.append(
-            f"{counted(len(course.looked), 'dot')}: the {'look' if len(course.looked) == 1 else 'looks'} taken."
+            "What the covariate explains is taken out of the effects in the tables, but not out of this picture."
         )
+    looks = len(course.dots)
+    sentences.append("The dot is the look." if looks == 1 else f"The {looks} dots are the looks, on their days.")
     if course.hidden:
-        sentences.append(
-            f"On {counted(len(course.hidden), 'day')} the interval or the boundary reaches beyond the picture."
-        )
+        hidden = f"On {len(course.hidden)} of the {len(course.days)} days drawn"
+        sentences.append(f"{hidden} the interval or the boundary reaches beyond the picture.")
     return " ".join(sentences)
 
 
@@ -181,10 +193,12 @@ def _levels(course: Course) -> list[float]:
 
 
 def _bands(course: Course, x: Scale, y: Scale) -> list[str]:
+    far = 20 * course.limit  # a line that runs on for miles is no longer drawn dashed
+
     def along(height: Callable[[float, float], float]) -> list[Point | None]:
         pairs = zip(course.days, course.effects, course.boundaries, strict=True)
         return [
-            None if effect is None or boundary is None else (x(day), y(height(effect, boundary)))
+            None if effect is None or boundary is None else (x(day), y(min(max(height(effect, boundary), -far), far)))
             for day, effect, boundary in pairs
         ]
 
@@ -196,12 +210,10 @@ def _bands(course: Course, x: Scale, y: Scale) -> list[str]:
 
 
 def _dots(course: Course, x: Scale, y: Scale) -> list[str]:
-    """The looks on the line, the last value filled."""
-    at = dict(zip(course.days, course.effects, strict=True))
-    looks = [(day, at[day]) for day in course.looked if day != course.days[course.last]]
-    places = [(x(day), y(effect), "dot") for day, effect in looks if effect is not None and y.holds(effect)]
-    last = (x(course.days[course.last]), y(course.end[0]), "last dot")
-    return [tag("circle", cx=px, cy=py, r=4, class_=f"{style} {course.style}") for px, py, style in (*places, last)]
+    """The looks on the line, the last one filled."""
+    *looks, last = [(x(day), y(effect)) for day, effect in course.dots]
+    places = [*((place, "dot") for place in looks), (last, "last dot")]
+    return [tag("circle", cx=px, cy=py, r=4, class_=f"{style} {course.style}") for (px, py), style in places]
 
 
 def _end_labels(course: Course, x: Scale, y: Scale, width: int) -> list[str]:
@@ -219,5 +231,5 @@ def _end_labels(course: Course, x: Scale, y: Scale, width: int) -> list[str]:
 def _directions(course: Course, x: Scale, y: Scale) -> list[str]:
     """Which way is better, above the picture, where no line runs."""
     up, down = ("better", "worse") if course.better > 0 else ("worse", "better")
-    arm, height = shortened(course.arm), y.end - 12
-    return [label((x.start, height), f"↑ {arm} is {up}"), label((x.end, height), f"↓ {arm} is {down}", "", "end")]
+    height = y.end - 12
+    return [label((x.start, height), f"↑ {up}"), label((x.end, height), f"↓ {down}", "", "end")]

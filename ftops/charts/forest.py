@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 
 from ftops.analysis.look import Comparison, Look
-from ftops.charts.numbers import counted, percent, shortened
 from ftops.charts.reading import Declared, relative_text
 from ftops.charts.svg import Picture, Scale, drawing, label, line, tag, ticks
+from ftops.numbers import counted, percent, shortened
 
 _TOP, _BOTTOM = 26, 30
 _COLOURS = {"better": "good", "worse": "bad", "open": "even", "kept": "good", "broken": "bad"}
@@ -31,7 +31,7 @@ def forest_picture(look: Look, declared: Declared) -> Picture | None:
     drawn = [each for each in look.comparisons if each.relative_effect is not None]
     if len(drawn) < 2:
         return None
-    reach = forest_reach(drawn)
+    reach = forest_reach(drawn, declared)
     title = "All metrics, as shares of the baseline's mean"
     caption = forest_caption(look, reach, declared)
     return Picture(
@@ -40,9 +40,9 @@ def forest_picture(look: Look, declared: Declared) -> Picture | None:
     )  # fmt: skip
 
 
-def forest_reach(comparisons: list[Comparison]) -> float:
+def forest_reach(comparisons: list[Comparison], declared: Declared) -> float:
     """How far from 0 the picture reaches; an interval far wider than most is cut, so that the others can be read."""
-    reaches = [max(abs(end) for end in _ends(each)) for each in comparisons]
+    reaches = [max(abs(end) for end in _ends(each, declared)) for each in comparisons]
     margins = [each.margin for each in comparisons if each.margin is not None]
     return max([min(max(reaches), 4 * statistics.median(reaches)), *margins, 1e-6]) * 1.08
 
@@ -56,8 +56,10 @@ def forest_caption(look: Look, reach: float, declared: Declared) -> str:
         f"{'; '.join(words)}." if words else "None of them shows an effect.",
     ]
     if any(_margin(each, declared) is not None for each in drawn):
-        sentences.append("The upright dash is a guardrail's margin, the worst that is still borne.")
-    if beyond := sum(any(abs(end) > reach for end in _ends(each)) for each in drawn):
+        sentences.append("The upright dash is a guardrail's margin: on that side its interval is one-sided.")
+    if look.verdict == "invalid":
+        sentences.append("Nothing follows from it, because the data are not sound.")
+    if beyond := sum(any(abs(end) > reach for end in _ends(each, declared)) for each in drawn):
         sentences.append(
             f"{counted(beyond, 'interval')} with an arrow reach{'es' if beyond == 1 else ''} beyond the picture."
         )
@@ -93,7 +95,7 @@ def _scale(x: Scale, height: int) -> list[str]:
 
 
 def _row(comparison: Comparison, x: Scale, middle: float, declared: Declared) -> list[str]:
-    low, high = _ends(comparison)
+    low, high = _ends(comparison, declared)
     style = _COLOURS[_state(comparison)]
     start, end = (x(min(max(each, x.low), x.high)) for each in (low, high))
     parts = [line((start, middle), (end, middle), f"whisker {style}")]
@@ -130,9 +132,14 @@ def _state(comparison: Comparison) -> str:
     return comparison.guardrail or comparison.outcome
 
 
-def _ends(comparison: Comparison) -> tuple[float, float]:
+def _ends(comparison: Comparison, declared: Declared) -> tuple[float, float]:
+    """The interval; of a guardrail on the worse side the one-sided one, which its margin is held against."""
     value = comparison.relative_effect or 0.0
-    return comparison.relative_ci or (value, value)
+    low, high = comparison.relative_ci or (value, value)
+    direction = declared.directions.get(comparison.metric)
+    if comparison.worst is None or direction is None:
+        return low, high
+    return (low, comparison.worst) if direction == "decrease" else (-comparison.worst, high)
 
 
 def _margin(comparison: Comparison, declared: Declared) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ftops.analysis.look import Comparison, Look
-from ftops.charts.numbers import NONE, fixed, percent, places_for
+from ftops.numbers import NONE, fixed, percent, places_for
 from ftops.values import Json
 
 COLOURS: Final = 5

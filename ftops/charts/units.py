@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from ftops.analysis.look import Look
 from ftops.charts.axes import day_axis, end_labels, ordinals, value_axis
-from ftops.charts.numbers import counted, day_text, listed, p_is, percent, shortened
 from ftops.charts.reading import Declared, arms_of, colour
 from ftops.charts.svg import Picture, Scale, areas, curve, cut, drawing, line, ticks
+from ftops.numbers import counted, day_text, listed, p_is, percent, shortened
 
 _SIZE = (360, 230)
 _LEFT, _TOP, _BOTTOM = 46, 14, 30
@@ -72,17 +72,21 @@ def _shares(look: Look, declared: Declared) -> Picture:
     places = 0 if high - low > 0.04 else 1
     parts = value_axis(x, y, ticks(low, high, 5), lambda value: percent(value, places))
     parts += day_axis(x, _days(look), y.start)
-    bands = [part for share in sorted(set(expected.values())) for part in _band(look, share, x, y)]
+    bands = [
+        part
+        for share in {round(each, 2): each for each in expected.values()}.values()
+        for part in _band(look, share, x, y)
+    ]
     lines, ends = [], []
     for position, arm in enumerate(arms_of(look)):
+        if arm not in labels:
+            continue
         style = colour(position)
         points = [
-            None if share is None else (x(day), y(share))
-            for day, share in zip(_days(look), shares.get(arm, ()), strict=False)
+            None if share is None else (x(day), y(share)) for day, share in zip(_days(look), shares[arm], strict=True)
         ]
         lines.append(curve(points, f"line {style}"))
-        if arm in labels:
-            ends.append((labels[arm], y(last[arm] or 0.0), style))
+        ends.append((labels[arm], y(last[arm] or 0.0), style))
     drawn = cut((_LEFT, _TOP, x.end - _LEFT + 2, y.start - _TOP), *bands, *lines)
     return Picture(title, caption, drawing(_SIZE, title, caption, *parts, drawn, *end_labels(ends, x.end + 6, y)))
 

@@ -7,8 +7,10 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +21,7 @@ from ftops.cli import wants_color
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, SpecError, UsageError
 from ftops.fields import NAME_PATTERN
 from ftops.render import diagnostics_text
-from ftops.values import Finding
+from ftops.values import Finding, Json
 
 if TYPE_CHECKING:
     from ftops.analysis import Look
@@ -77,7 +79,7 @@ def _format() -> Callable[[Any], Any]:
 # ---------------------------------------------------------------------------------------------------- assign
 
 
-@experiment.command(epilog=ASSIGN)
+@experiment.command(epilog=ASSIGN, short_help="Say which arm a unit gets.")
 @click.argument("name")
 @click.argument("units", nargs=-1, required=True, metavar="UNIT...")
 @_format()
@@ -89,7 +91,9 @@ def assign(project: Path, name: str, units: tuple[str, ...], form: str) -> None:
     Models are not looked up. The bucket is where the hash puts the unit, from 0 to 9999.
     """
     from ftops import assignment
-    from ftops.render import as_json, clean
+    from ftops.render import as_json
+    from ftops.render.figures import Table
+    from ftops.render.look import table_lines
 
     allocation = _find(project, name)[0].allocation
     found = []
@@ -101,8 +105,8 @@ def assign(project: Path, name: str, units: tuple[str, ...], form: str) -> None:
     if form == "json":
         click.echo(as_json([{"unit": unit, "arm": arm, "bucket": place} for unit, arm, place in found]))
     else:
-        rows = [(clean(unit), arm or "takes no part", str(place)) for unit, arm, place in found]
-        click.echo(_table(("unit", "arm", "bucket"), rows))
+        rows = tuple((unit, arm or "takes no part", str(place)) for unit, arm, place in found)
+        click.echo("\n".join(table_lines(Table(("unit", "arm", "bucket"), rows, frozenset((2,))))))
 
 
 def _units(arguments: Iterable[str]) -> Iterator[str]:
@@ -113,12 +117,6 @@ def _units(arguments: Iterable[str]) -> Iterator[str]:
             yield from (line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines))
         else:
             yield each
-
-
-def _table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    lines = (zip(each, widths, strict=True) for each in (heading, *rows))
-    return "\n".join("  ".join(text.ljust(width) for text, width in line).rstrip() for line in lines)
 
 
 def _find(start: Path, name: str) -> tuple[Experiment, Path | None]:
@@ -146,7 +144,7 @@ def _find(start: Path, name: str) -> tuple[Experiment, Path | None]:
 # -------------------------------------------------------------------------------------------------- simulate
 
 
-@experiment.command(epilog=SIMULATE)
+@experiment.command(epilog=SIMULATE, short_help="Make log rows from a seed.")
 @click.argument("name")
 @click.option("--out", required=True, metavar="FILE", help="Where the rows go, as JSONL; `-` for stdout.")
 @click.option("--units", type=click.IntRange(min=1), default=2000, show_default=True, help="Units of all arms.")
@@ -193,20 +191,22 @@ def simulate(project: Path, /, name: str, out: str, *, start: str | None, force:
 
 
 def _write(out: str, rows: Iterable[dict[str, Any]], units: int) -> None:
-    """Writes simulated rows, and says so where they don't stand."""
-    import orjson  # as fast as the rows are made; not needed for anything else here
+    """Writes simulated rows, and says beside them what they are."""
+    import orjson  # not needed for anything else here
 
     from ftops.render import clean
     from ftops.store import write_atomic
 
-    lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]
-    about = f"{len(lines):,} simulated rows of {units:,} units"
-    if out == STDIN:
-        click.echo(b"".join(lines), nl=False)
-        click.echo(f"{about}: they say nothing of any model", err=True)
-        return
-    write_atomic(Path(out), b"".join(lines))
-    click.echo(f"{about} in {clean(out)}: they say nothing of any model")
+    file = sys.stdout.buffer if out == STDIN else BytesIO()
+    count = 0
+    for row in rows:
+        file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        count += 1
+    file.flush()
+    if isinstance(file, BytesIO):
+        write_atomic(Path(out), file.getvalue())
+    where = "" if out == STDIN else f" in {clean(out)}"
+    click.echo(f"{count:,} simulated rows of {units:,} units{where}: they say nothing of any model", err=out == STDIN)
 
 
 # --------------------------------------------------------------------------------------------------- analyze
@@ -222,7 +222,7 @@ def _logs() -> Callable[[Any], Any]:
     )
 
 
-@experiment.command(epilog=ANALYZE)
+@experiment.command(epilog=ANALYZE, short_help="Say what may be concluded from the logs.")
 @click.argument("spec")
 @_logs()
 @click.option(
@@ -245,7 +245,7 @@ def analyze(project: Path, spec: str, logs: tuple[Path, ...], looks: str | None,
 
     fractions = None if looks is None else _fractions(looks)
     found, root = _find(project, spec)
-    past = _past(found, root) if fractions is None else _Past()
+    past = _past(found, root, with_looks=fractions is None)
     look, faults = _look(found, root, logs, past, fractions or ())
     if not look.rows.read:
         where = ", ".join(map(str, logs)) or found.spec.logs.path or "the table"
@@ -276,8 +276,8 @@ class _Past:
     until: float | None = None
 
 
-def _past(found: Experiment, root: Path | None) -> _Past:
-    """What was seen before of an experiment. Raises SpecError where the record is of other arms than the spec's."""
+def _past(found: Experiment, root: Path | None, *, with_looks: bool = True) -> _Past:
+    """What was seen before of an experiment. Raises SpecError where its looks are of other arms than the spec's."""
     from ftops.records import FOLDER, ExperimentRecord, parse
 
     path = f"{FOLDER}experiments/{found.metadata.name}.yaml"
@@ -287,7 +287,9 @@ def _past(found: Experiment, root: Path | None) -> _Past:
     if not isinstance(record, ExperimentRecord):
         raise TypeError(f"{path} was read as {type(record).__name__}")
     phase = record.status.phases[record.status.current]
-    if not _same_arms(found, phase):
+    if not _same_arms(found, phase, record.status.inputs):
+        if not with_looks:
+            return _Past()
         raise SpecError(
             Diagnostic(
                 f"the arms are not those of phase {record.status.current}, which {path} is about",
@@ -295,16 +297,18 @@ def _past(found: Experiment, root: Path | None) -> _Past:
                 address=str(found.address),
             )
         )
-    looks = tuple(phase.looks[number] for number in sorted(phase.looks, key=int))
+    looks = tuple(phase.looks[number] for number in sorted(phase.looks, key=int) if with_looks)
     return _Past(looks, _seconds(phase.started_at), _seconds(phase.ended_at))
 
 
-def _same_arms(found: Experiment, phase: Phase) -> bool:
-    """Whether the arms own the same buckets as in a phase, and show the same versions as far as the spec names them."""
+def _same_arms(found: Experiment, phase: Phase, inputs: Json) -> bool:
+    """Whether the arms have the same units as in a phase, and show the same versions as far as the spec names them."""
     from ftops.kinds.arms import ranges_of
 
-    ranges = ranges_of(found.spec.arms)
-    return found.spec.arms.keys() == phase.arms.keys() and all(
+    ranges, seed = ranges_of(found.spec.arms), found.spec.seed or found.metadata.name
+    if found.spec.arms.keys() != phase.arms.keys() or inputs.get("seed", seed) != seed:
+        return False
+    return all(
         tuple(map(tuple, ranges[name])) == phase.arms[name].ranges
         and (arm.model == phase.arms[name].model or not arm.named[1][0].isdigit())  # an alias says no version
         for name, arm in found.spec.arms.items()
@@ -320,8 +324,8 @@ def _look(
 ) -> tuple[Look, tuple[Finding, ...]]:
     """A look at the logs, and the first of the rows that can't be used."""
     from ftops import experiment_logs
-    from ftops.analysis import analyze as take
     from ftops.analysis import wanted
+    from ftops.analysis.analyze import take  # the package's function goes by the name of this module
     from ftops.looks import read_logs
 
     rows = wanted(found, past.since, past.until)
@@ -346,37 +350,36 @@ def _tell(faults: Sequence[Finding], look: Look) -> None:
 # ---------------------------------------------------------------------------------------------------- status
 
 
-@experiment.command(epilog=STATUS)
+@experiment.command(epilog=STATUS, short_help="Show how it goes, not who leads.")
 @click.argument("name")
 @_logs()
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
-@click.option("--every", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds between.")
+@click.option("--every", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds between, with --watch.")
 @_format()
 @click.pass_obj
 def status(project: Path, name: str, logs: tuple[Path, ...], *, watch: bool, every: float, form: str) -> None:
     """Show how experiment NAME (or the one in a spec file) goes: units, rates and times of its arms, whether the arms fill
     as they should, and when the target is reached. Never which arm leads: that would be a look.
     """
-    from ftops.render.monitor import monitor_json, monitor_text
-
     found, root = _find(project, name)
-    while True:
-        try:
-            look, _ = _look(found, root, logs, _past(found, root))
-            show = monitor_json if form == "json" else monitor_text
-            text = show(found.metadata.name, found.spec, look)
-        except (ChecksFailed, ExternalError) as error:
-            if not watch:  # who watches an experiment may have begun before its first row
-                raise
-            text = diagnostics_text(error.diagnostics)
-        if not watch:
-            click.echo(text)
-            return
-        try:
+
+    def view() -> str:
+        from ftops.render.monitor import monitor_json, monitor_text
+
+        look, _ = _look(found, root, logs, _past(found, root))
+        return (monitor_json if form == "json" else monitor_text)(found.metadata.name, found.spec, look)
+
+    if not watch:
+        click.echo(view())
+        return
+    with suppress(KeyboardInterrupt):  # how watching ends
+        while True:
+            try:
+                text = view()
+            except (ChecksFailed, ExternalError) as error:  # it may be watched from before its first row on
+                text = diagnostics_text(error.diagnostics)
             _redraw(text)
             time.sleep(every)
-        except KeyboardInterrupt:
-            return
 
 
 def _redraw(text: str) -> None:

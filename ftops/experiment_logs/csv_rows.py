@@ -78,7 +78,7 @@ def _batches(source: Source, ragged: _Ragged) -> Iterator[tuple[NDArray[np.int64
     """The columns to read, as bytes, with the number of each row."""
     import numpy as np
     import pyarrow as pa
-    import pyarrow.csv as csv
+    from pyarrow import csv
 
     def reader(ragged: _Ragged, names: list[str] | None = None) -> csv.CSVStreamingReader:
         return csv.open_csv(
@@ -109,7 +109,9 @@ def _columns(source: Source, names: list[str]) -> list[str]:
     wanted = [*REQUIRED, *source.rules.fields]
     for name in wanted:
         if name not in names:
-            raise source.refused(f"no column {name!r}", "", did_you_mean(name, names) or "see docs/reference/log-rows.md")
+            raise source.refused(
+                f"no column {name!r}", "", did_you_mean(name, names) or "see docs/reference/log-rows.md"
+            )
     known = [name for name in dict.fromkeys([*wanted, *KNOWN, FLAG]) if name in names]
     for name in known:
         if names.count(name) > 1:
@@ -122,7 +124,7 @@ def _judged(numbered: tuple[NDArray[np.int64], pa.RecordBatch], rules: Rules) ->
 
     numbers, batch = numbered
     cells = {name: batch[name].view(pa.string()) for name in batch.schema.names}
-    kinds = {name: "" for name in REQUIRED} | dict.fromkeys((*rules.fields, *KNOWN), "number")
+    kinds = dict.fromkeys(REQUIRED, "") | dict.fromkeys((*rules.fields, *KNOWN), "number")
     kinds |= {name: "binary" for name, kind in rules.fields.items() if kind == "binary"} | {FLAG: "flag"}
     columns = {name: _converted(column, kinds[name]) for name, column in cells.items()}
 
@@ -152,7 +154,9 @@ def _converted(cells: pa.Array, kind: str) -> pa.Array:
         words = pc.index_in(pc.ascii_lower(cells), value_set=pa.array(_WORDS), skip_nulls=True)
         numbers = pc.coalesce(numbers, words.cast(pa.float64()))
     if kind == "flag":
-        return pc.if_else(pc.is_in(numbers, value_set=pa.array([0.0, 1.0])), pc.equal(numbers, 1.0), pa.scalar(None, pa.bool_()))
+        return pc.if_else(
+            pc.is_in(numbers, value_set=pa.array([0.0, 1.0])), pc.equal(numbers, 1.0), pa.scalar(None, pa.bool_())
+        )
     return numbers
 
 

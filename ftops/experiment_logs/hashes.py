@@ -1,6 +1,6 @@
-"""128 bits of each text of an Arrow column, to tell texts apart without keeping them.
+"""96 bits of each text of an Arrow column, to tell texts apart without keeping them.
 
-The first 64 are the same everywhere and give rows their order; the last 64 are keyed anew in each process, so that
+The first 64 are the same everywhere and give rows their order; the last 32 are keyed anew in each process, so that
 nobody can write two ids that are taken for one.
 """
 
@@ -27,11 +27,11 @@ _STEP: Final = 0x9E3779B97F4A7C15
 _MIX: Final = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
 """The multipliers of MurmurHash3's finaliser (Austin Appleby, public domain)."""
 
-Hash = tuple["NDArray[np.uint64]", "NDArray[np.uint64]"]
+Hash = tuple["NDArray[np.uint64]", "NDArray[np.uint32]"]
 
 
 def hashes(texts: pa.Array) -> Hash:
-    """The two halves for each of `texts`, of type string, large_string, or a dictionary of those; none of it null."""
+    """The two parts for each of `texts`, of type string, large_string, or a dictionary of those; none of it null."""
     import numpy as np
     import pyarrow as pa
 
@@ -40,10 +40,11 @@ def hashes(texts: pa.Array) -> Hash:
         at = texts.indices.to_numpy(zero_copy_only=False)
         return first[at], second[at]
     bounds, data = layout(texts)
-    found = np.empty(len(texts), np.uint64), np.empty(len(texts), np.uint64)
+    found = np.empty(len(texts), np.uint64), np.empty(len(texts), np.uint32)
     for start in range(0, len(texts), _BLOCK):
         part = slice(start, min(start + _BLOCK, len(texts)))
-        found[0][part], found[1][part] = _block(bounds[part.start : part.stop + 1], data)
+        first, second = _block(bounds[part.start : part.stop + 1], data)
+        found[0][part], found[1][part] = first, second >> np.uint64(32)
     return found
 
 
@@ -59,13 +60,13 @@ def layout(texts: pa.Array) -> tuple[NDArray[np.integer[Any]], NDArray[np.uint8]
     return bounds, np.frombuffer(data or b"", np.uint8)
 
 
-def _block(bounds: NDArray[np.integer[Any]], data: NDArray[np.uint8]) -> Hash:
+def _block(bounds: NDArray[np.integer[Any]], data: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     import numpy as np
 
     begin, end = int(bounds[0]), int(bounds[-1])
     lengths = np.diff(bounds)
-    longest = int(lengths.max())
-    if longest == int(lengths.min()) and longest and longest % 8 == 0:
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if longest == shortest and longest and longest % 8 == 0:
         words = data[begin:end].view("<u8").reshape(len(lengths), -1)
         return _mixed(lengths, words.shape[1], lambda place: (slice(None), words[:, place]))
     # Eight bytes from any place can be read so, and the last text has eight after it.
@@ -77,7 +78,7 @@ def _block(bounds: NDArray[np.integer[Any]], data: NDArray[np.uint8]) -> Hash:
 
     def word(place: int) -> tuple[Any, NDArray[np.uint64]]:
         left = lengths - 8 * place
-        rows: Any = slice(None) if place == 0 else np.flatnonzero(left > 0)
+        rows: Any = slice(None) if shortest > 8 * place else np.flatnonzero(left > 0)
         return rows, anywhere[at[rows] + 8 * place] & cut[np.minimum(left[rows], 8)]
 
     longest = min(longest, _LONG)
@@ -89,21 +90,23 @@ def _block(bounds: NDArray[np.integer[Any]], data: NDArray[np.uint8]) -> Hash:
     return first, second
 
 
-def _mixed(lengths: NDArray[np.integer[Any]], words: int, word: Callable[[int], tuple[Any, Any]]) -> Hash:
+def _mixed(
+    lengths: NDArray[np.integer[Any]], words: int, word: Callable[[int], tuple[Any, Any]]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """`word(place)` says which texts have a word there, and the words."""
     import numpy as np
 
     first = lengths.astype(np.uint64) * np.uint64(_STEP)
     second = lengths.astype(np.uint64) + np.uint64(_ADD)
-    one, other, times, add = (np.uint64(each) for each in (*_MIX, _TIMES, _ADD))
+    one, other, times = (np.uint64(each) for each in (*_MIX, _TIMES))
     for place in range(words):
         rows, now = word(place)
-        left, right = first[rows], second[rows]
-        left = (left ^ now) * one
-        left ^= left >> np.uint64(32)
-        right = (right ^ (now + add)) * times
-        right ^= right >> np.uint64(29)
-        first[rows], second[rows] = left, right
+        for state, factor, shift in ((first, one, 32), (second, times, 29)):
+            part = state[rows]  # a view or a copy: written back either way
+            part ^= now
+            part *= factor
+            part ^= part >> np.uint64(shift)
+            state[rows] = part
     return _finished(first, one, other), _finished(second, one, other)
 
 

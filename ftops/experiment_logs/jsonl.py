@@ -101,8 +101,6 @@ def _parsed(
 ) -> Block | None:
     """The lines as columns; None where a strict parser could find something else, or some line is no row at all."""
     import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.json as fast
 
     last = ends - 1
     if not len(ends) or (last < starts).any() or (data[starts] != ord("{")).any():
@@ -113,18 +111,11 @@ def _parsed(
     # An object that ends in one line and goes on in the next would need a comma between `}` and `{`: so each line end
     # is the end of an object, and as many objects as lines are one in each.
     try:
-        whole = _lines(raw, starts[:1])
-        whole.validate(full=True)
-        if pc.match_substring_regex(whole, _NO_NUMBERS)[0].as_py() or _may_be_deep(data, starts):
-            return None
-        table = fast.read_json(
-            pa.BufferReader(raw),
-            fast.ReadOptions(use_threads=False, block_size=len(raw) + 1),
-            fast.ParseOptions(_schema(raw, rules), unexpected_field_behavior="ignore"),
-        ).combine_chunks()
+        _lines(raw, starts[:1]).validate(full=True)
+        table = _table(raw, _schema(raw, rules), data, starts)
     except pa.ArrowException:
         return None
-    if len(table) != len(ends):
+    if table is None or len(table) != len(ends):
         return None
     lines, keys = _lines(raw, starts), _documented(rules)
     return Block(
@@ -133,6 +124,25 @@ def _parsed(
         lambda place: loads(raw[starts[place] : ends[place]], keys),
         lambda name, null: _may_lack(name, null, lines) if name in rules.fields else null & False,
     )
+
+
+def _table(raw: bytes, schema: pa.Schema, data: NDArray[np.uint8], starts: NDArray[np.int64]) -> pa.Table | None:
+    """The fields of `schema`. None where other fields may hold what a strict parser refuses: of those only the form is
+    looked at, and not all of it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.json as fast
+
+    def parse(others: str) -> pa.Table:
+        options = fast.ParseOptions(schema, unexpected_field_behavior=others)
+        reading = fast.ReadOptions(use_threads=False, block_size=len(raw) + 1)
+        return fast.read_json(pa.BufferReader(raw), reading, options).combine_chunks()
+
+    try:
+        return parse("error")
+    except pa.ArrowInvalid:
+        odd = pc.match_substring_regex(_lines(raw, starts[:1]), _NO_NUMBERS)[0].as_py()
+        return None if odd or _may_be_deep(data, starts) else parse("ignore")
 
 
 def _lines(raw: bytes, starts: NDArray[np.int64]) -> pa.Array:

@@ -48,7 +48,7 @@ def _group(source: Source, metadata: Any, columns: list[str], group: int) -> lis
     import pyarrow.parquet as pq
 
     texts = [name for name in ("experiment", "arm") if name in columns]
-    with pq.ParquetFile(source.content.again(), metadata=metadata, read_dictionary=texts) as file:
+    with pq.ParquetFile(source.content.again(), metadata=metadata, read_dictionary=texts, buffer_size=1 << 20) as file:
         found = []
         for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns, use_threads=False):
             named = {name: _plain(batch[name]) for name in columns}

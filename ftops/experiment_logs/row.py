@@ -99,14 +99,19 @@ def judge(row: object, rules: Rules) -> Row | Foreign | Fault:
     time = row.get("time")
     moment = microseconds(time)
     if moment is None:
-        found = "another text" if isinstance(time, str) else _found(time) if "time" in row else "nothing"
-        return Fault("time", f"expected RFC 3339 with a zone, such as 2026-01-31T09:00:00Z, found {found}")
+        expected = "RFC 3339 with a zone, such as 2026-01-31T09:00:00Z"
+        other = isinstance(time, str) and time
+        return Fault(
+            "time", f"expected {expected}, found another text" if other else _missing_or(row, "time", expected)
+        )
     return _values_fault(row, rules) or Row(
         row["id"],
         row["unit"],
         arm,
         moment,
-        tuple(number(row[name], kind) or 0.0 if row[name] is not None else math.nan for name, kind in rules.fields.items()),
+        tuple(
+            number(row[name], kind) or 0.0 if row[name] is not None else math.nan for name, kind in rules.fields.items()
+        ),
         row.get(FLAG) is True,
     )
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ftops.fields import Strict
 from ftops.kinds.metric import Metric
+from ftops.numbers import percent
 
 FEWEST_UNITS: Final = 30
 """Units an arm below which no verdict is given: the means of skewed figures are not normal enough before."""
@@ -80,12 +81,12 @@ def outlook(metric: Metric, design: Design, arms: int, mean: float | None) -> st
     if found is None:
         return f"{units}; what they can find shows at the first look"
     guess = " if the baseline's share is a half" if metric.type == "binary" and mean is None else ""
-    text = f"{units} find {scale}{found:.3g}{guess} with a power of {design.power:.0%}"
+    text = f"{units} find {scale}{found:.3g}{guess} with a power of {percent(design.power, 0)}"
     wanted = design.minimum_detectable_effect
     if wanted is None:
         return text
     reached = power_at(metric, design, arms, (design.target_samples, design.target_samples), mean) or 0.0
-    return f"{text}; for the smallest effect that matters, {scale}{wanted:g}, their power is {reached:.1%}"
+    return f"{text}; for the smallest effect that matters, {scale}{wanted:g}, their power is {percent(reached)}"
 
 
 def days_left(target: int, least_weight: float, fraction: float, traffic: float | None) -> float | None:

@@ -19,6 +19,7 @@ from ftops.kinds.metric import FieldName, Guardrail, Metric
 from ftops.kinds.model import Model
 from ftops.kinds.project import FromEnvironment, database_url
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
+from ftops.numbers import percent
 from ftops.values import (
     Action,
     Address,
@@ -301,7 +302,7 @@ class Experiment(Resource):
                 pieces.setdefault(name, []).append([start / WHOLE, end / WHOLE])
             written = "; ".join(f"{name}: ranges: {each}" for name, each in sorted(pieces.items()))
             share, least = moved(old, new) / WHOLE, moved(old, best) / WHOLE
-            yield f"{share:.1%} of the units change their arm, and {least:.1%} would do: write {written}."
+            yield f"{percent(share)} of the units change their arm, and {percent(least)} would do: write {written}."
 
     def _outlook(self, before: ExperimentState | None, context: Context, *, rows_unknown: bool) -> str:
         """What the design can find, and how long it takes: for a person who is asked to agree."""

@@ -86,13 +86,26 @@ class Git(Strict):
     )
 
 
+def _no_assignment(defaults: dict[str, Json]) -> dict[str, Json]:
+    """An application that assigns reads the experiment's own document: what stood here it would not see."""
+    if found := sorted({"arms", "coverage", "exclusion", "seed"} & defaults.keys()):
+        raise PydanticCustomError(
+            "assignment",
+            "{fields} can't be a default: an application that assigns reads the experiment's own spec, where it must stand",
+            {"fields": ", ".join(found)},
+        )
+    return defaults
+
+
 class Defaults(Strict):
     """Spec fields that every resource of a kind has unless it says otherwise."""
 
     dataset: dict[str, Json] = Field(default_factory=dict, alias="Dataset")
     training_run: dict[str, Json] = Field(default_factory=dict, alias="TrainingRun")
     model: dict[str, Json] = Field(default_factory=dict, alias="Model")
-    experiment: dict[str, Json] = Field(default_factory=dict, alias="Experiment")
+    experiment: Annotated[dict[str, Json], AfterValidator(_no_assignment)] = Field(
+        default_factory=dict, alias="Experiment", description="All but who gets which arm."
+    )
 
 
 class ProjectSpec(Strict):

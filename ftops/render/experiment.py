@@ -16,8 +16,8 @@ from ftops.charts import (
     forest_picture,
     unit_pictures,
 )
-from ftops.charts.numbers import NONE, counted, p_is, percent, trimmed
 from ftops.charts.reading import effect_text, is_ratio, primary, relative_text
+from ftops.numbers import NONE, counted, p_is, percent, trimmed
 from ftops.records import ExperimentRecord, Phase, Proposal
 from ftops.render.figures import (
     Check,
@@ -102,7 +102,7 @@ def make_report(record: ExperimentRecord) -> Report:
     return Report(
         name=record.metadata.name,
         phase=status.phase,
-        answer=answer(look, over=_is_over(record, look, declared)),
+        answer=answer(look, ended=status.phase != "running"),
         compared=compared(look, phase),
         ending=_ending(record),
         simulated=look is not None and look.simulated,
@@ -126,12 +126,6 @@ def make_report(record: ExperimentRecord) -> Report:
         proposals=status.proposals,
         origin=tuple(_origin(record, look)),
     )
-
-
-def _is_over(record: ExperimentRecord, look: Look | None, declared: Declared) -> bool:
-    """Whether no further look will say more: it has ended, or its rule has spent all that it may."""
-    spent = look is not None and look.fraction >= 1 and declared.rule in ("fixed", "obrien-fleming")
-    return record.status.phase != "running" or spent
 
 
 def _harmless(record: ExperimentRecord) -> ExperimentRecord:
@@ -168,14 +162,15 @@ def _figures(record: ExperimentRecord, look: Look, declared: Declared) -> Iterat
         each = main[0]
         relative = "" if is_ratio(each) or each.relative_effect is None else f"{relative_text(each)}, "
         value = relative_text(each) if is_ratio(each) else effect_text(each)
-        detail = f"{relative}interval {interval_words(each)}, {p_is(each.p_value)}"
+        interval = f"interval {interval_words(each)}, " if each.ci else ""
+        detail = f"{relative}{interval}{p_is(each.p_value)}"
         yield Figure(f"{each.metric}: {each.arm} against {each.baseline}", value, detail)
     target = f"{counted(declared.target, declared.unit)} an arm" if declared.target else "the target"
     pace = _pace(record, look, declared)
     yield Figure(f"Progress to {target}", percent(look.fraction, 0), pace, look.fraction)
     phase = record.status.phases[record.status.current]
     taken = counted(len(phase.looks), "look")
-    when = f", decided at look {look.decided_at}" if look.decided_at else ""
+    when = f", final at look {look.decided_at}" if look.decided_at else ""
     yield Figure(
         "Stopping rule", RULES.get(declared.rule, declared.rule or NONE).partition(":")[0], f"{taken} taken{when}"
     )
@@ -191,12 +186,8 @@ def _pace(record: ExperimentRecord, look: Look, declared: Declared) -> str:
     seen = f"{counted(sum(each.exposed for each in look.arms.values()), declared.unit)} seen"
     weights = [arm.weight for arm in record.status.phases[record.status.current].arms.values() if arm.weight > 0]
     traffic = record.status.traffic
-    if (
-        _is_over(record, look, declared)
-        or look.fraction >= 1
-        or not (traffic and weights and declared.target)
-        or look.verdict == "winner"
-    ):
+    going_on = record.status.phase == "running" and look.decided_at is None and look.fraction < 1
+    if not (going_on and traffic and weights and declared.target):
         return seen
     exposed, units = (sum(getattr(each, key) for each in look.arms.values()) for key in ("exposed", "units"))
     missing = (1 - look.fraction) * declared.target / min(weights) * (exposed / units if units else 1)

@@ -7,8 +7,19 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from ftops.analysis.look import Comparison, Look
+from ftops.analysis.validity import BLOCKS, MISASSIGNED_BLOCKS, MISASSIGNED_WARNS, WARNS
 from ftops.charts import outcome
-from ftops.charts.numbers import (
+from ftops.charts.reading import (
+    arms_of,
+    baseline_of,
+    effect_text,
+    interval_text,
+    is_ratio,
+    primary,
+    relative_interval_text,
+    relative_text,
+)
+from ftops.numbers import (
     NONE,
     chance_text,
     counted,
@@ -21,20 +32,6 @@ from ftops.charts.numbers import (
     places_for,
     trimmed,
 )
-from ftops.charts.reading import (
-    arms_of,
-    baseline_of,
-    effect_text,
-    interval_text,
-    is_ratio,
-    primary,
-    relative_interval_text,
-    relative_text,
-)
-
-BLOCKS: Final = 0.001
-"""Below this p-value a sample-ratio mismatch makes an experiment invalid; below WARNS it is a reason to look."""
-WARNS: Final = 0.01
 
 _MEANINGS: Final = {
     "level": "the error that the interval may make at this look",
@@ -134,7 +131,7 @@ def details_table(look: Look) -> Table:
     """How each comparison was made: its test, the level of its interval, and what else is known of it."""
     rows = (
         (
-            each.metric, each.arm, each.test, f"{each.level:.3g}", relative_interval_text(each),
+            each.metric, each.arm, each.test, f"{each.level:.2g}", relative_interval_text(each),
             NONE if each.standardized is None else fixed(each.standardized, 3, sign=True),
             NONE if each.p_adjusted is None else p_text(each.p_value), p_text(each.rank_p_value),
             percent(each.power, 0), percent(each.variance_reduction),
@@ -168,13 +165,23 @@ def guardrail_checks(look: Look) -> tuple[Check, ...]:
 
 
 def chances(look: Look) -> tuple[str, ...]:
-    """For information only: what a flat prior makes of the primary metric."""
+    """For information only: what a flat prior makes of the primary metric; nothing where the data are not sound."""
+    if look.verdict == "invalid":
+        return ()
     return tuple(
         f"{each.arm} is better than {each.baseline} with a chance of {chance_text(each.chance_better)}"
-        + ("" if each.expected_loss is None else f"; taking it would lose {trimmed(each.expected_loss, 2)} on average")
+        + ("" if each.expected_loss is None else f"; taking it would lose {_loss(each)} on average")
         for each in primary(look)
         if each.chance_better is not None
     )
+
+
+def _loss(comparison: Comparison) -> str:
+    """On the scale of the metric; of a duration, whose loss is one of logarithms, as a share."""
+    loss = comparison.expected_loss or 0.0
+    if loss < 0.001:
+        return "less than 0.1 %" if is_ratio(comparison) else "less than 0.001"
+    return percent(loss) if is_ratio(comparison) else trimmed(loss, 2)
 
 
 def effect_words(comparison: Comparison) -> str:
@@ -202,14 +209,12 @@ def _split(look: Look) -> Check:
     p_value = look.srm.p_value
     if p_value is None:
         return Check("info", f"Split: {counts}; too little to test it")
-    words: tuple[State, str] = ("good", "as planned")
-    if p_value < WARNS:
-        words = (
-            ("bad", "not as planned: a sample-ratio mismatch")
-            if p_value < BLOCKS
-            else ("open", "a little off what was planned")
-        )
-    return Check(words[0], f"Split {words[1]}: {counts} ({p_is(p_value)})")
+    words = {
+        "good": "as planned",
+        "open": "a little off what was planned",
+        "bad": "not as planned: a sample-ratio mismatch",
+    }
+    return Check(_state(p_value), f"Split {words[_state(p_value)]}: {counts} ({p_is(p_value)})")
 
 
 def _response(look: Look) -> tuple[Check, ...]:
@@ -220,9 +225,12 @@ def _response(look: Look) -> tuple[Check, ...]:
     p_value = look.response.p_value
     if p_value is None:
         return (Check("info", f"Rows with a value: {said}"),)
-    state: State = "good" if p_value >= WARNS else "bad" if look.verdict == "invalid" else "open"
-    alike = "alike in all arms" if state == "good" else "not alike: who answers may differ from who does not"
-    return (Check(state, f"Rows with a value {alike}: {said} ({p_is(p_value)})"),)
+    alike = "alike in all arms" if p_value >= WARNS else "not alike: who answers may differ from who does not"
+    return (Check(_state(p_value), f"Rows with a value {alike}: {said} ({p_is(p_value)})"),)
+
+
+def _state(p_value: float) -> State:
+    return "bad" if p_value < BLOCKS else "open" if p_value < WARNS else "good"
 
 
 def _rows(look: Look) -> Check:
@@ -236,4 +244,6 @@ def _rows(look: Look) -> Check:
         listed(f"{count:,} {words}" for count, words in parts if count) if any(count for count, _ in parts) else "none"
     )
     said = f"{counted(rows.read, 'row')} read, {rows.kept:,} kept ({percent(rows.kept / rows.read if rows.read else None)}); left out: {left}"
-    return Check("good" if rows.kept == rows.read else "info", said)
+    share = rows.misassigned / max(rows.kept + rows.misassigned, 1)
+    state: State = "bad" if share > MISASSIGNED_BLOCKS else "open" if share > MISASSIGNED_WARNS else "info"
+    return Check("good" if rows.kept == rows.read else state, said)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ftops.analysis.look import Look
-from ftops.charts.numbers import percent
+from ftops.numbers import percent
 from ftops.render.figures import Check, Table, arms_table, chances, comparisons_table, data_checks, guardrail_checks
 from ftops.render.saved import as_json
 from ftops.render.verdict import Tone, answer

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ftops.analysis.look import Look
-from ftops.charts.numbers import NONE, counted, number, percent
 from ftops.charts.reading import arms_of
 from ftops.kinds.experiment import ExperimentSpec
+from ftops.numbers import NONE, counted, number, percent
 from ftops.render.figures import Table, data_checks
 from ftops.render.look import table_lines
 from ftops.render.saved import as_json

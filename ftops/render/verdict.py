@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from ftops.analysis.look import Look, Verdict
 from ftops.charts.reading import arms_of, primary
+from ftops.numbers import listed
 from ftops.records import Phase
 
 Tone = Literal["good", "even", "open", "bad"]
@@ -33,15 +34,15 @@ _MARKS: Final[dict[Verdict, tuple[str, Tone]]] = {
 }
 
 
-def answer(look: Look | None, *, over: bool = False) -> Answer:
-    """What a look lets us decide; `over` where no further look will be taken."""
+def answer(look: Look | None, *, ended: bool = False) -> Answer:
+    """What a look lets us decide; `ended` where no further look will be taken."""
     if look is None:
-        words = ("No", "it ended before there were any rows") if over else ("Not yet", "there are no rows yet")
+        words = ("No", "it ended before there were any rows") if ended else ("Not yet", "there are no rows yet")
         return Answer(*words, "…", "open")
-    return Answer(*_words(look, over), *_MARKS[look.verdict])
+    return Answer(*_words(look, ended or look.decided_at is not None), *_MARKS[look.verdict])
 
 
-def _words(look: Look, over: bool) -> tuple[str, str]:
+def _words(look: Look, final: bool) -> tuple[str, str]:
     match look.verdict:
         case "winner":
             others = [arm for arm in arms_of(look) if arm != look.winner]
@@ -51,9 +52,15 @@ def _words(look: Look, over: bool) -> tuple[str, str]:
         case "invalid":
             return "No", "the data cannot be trusted"
         case "inconclusive":
-            if over:
-                return "No", "the data do not settle it"
-            return "Not yet", "nothing is proven either way"
+            return ("No", _unsettled(look)) if final else ("Not yet", "nothing is proven either way")
+
+
+def _unsettled(look: Look) -> str:
+    """Why nothing more will be known."""
+    broken = {each.arm for each in look.comparisons if each.guardrail == "broken"}
+    if broken and broken == {each.arm for each in primary(look)}:
+        return f"{listed(sorted(broken))} {'breaks' if len(broken) == 1 else 'break'} a guardrail"
+    return "the data do not settle it"
 
 
 def compared(look: Look | None, phase: Phase) -> str:
@@ -63,4 +70,4 @@ def compared(look: Look | None, phase: Phase) -> str:
     others = [f"{each.model} ({arm})" for arm, each in sorted(phase.arms.items()) if arm != baseline]
     kept = phase.arms.get(baseline)
     against = f"{kept.model} ({baseline}, the baseline)" if kept else baseline
-    return f"{' and '.join(others)} against {against}"
+    return f"{listed(others)} against {against}"

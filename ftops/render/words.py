@@ -86,27 +86,29 @@ def shown(value: Json) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def step_text(step: Step) -> str:  # one a member of the union
+def step_text(step: Step) -> str:
     """A step in words."""
+    text: str
     match step:
         case FetchData(paths=paths):
-            return clean(f"fetch {', '.join(paths)} from the DVC remote")
+            text = f"fetch {', '.join(paths)} from the DVC remote"
         case PrepareData(dataset=dataset):
-            return clean(f"prepare {dataset}: read, check, split, write")
+            text = f"prepare {dataset}: read, check, split, write"
         case MakeBaseModel(run=run):
-            return clean(f"make the base model of {run} and its tokenizer")
+            text = f"make the base model of {run} and its tokenizer"
         case Train(run_id=run_id, resume_run=None):
-            return clean(f"train {run_id}")
+            text = f"train {run_id}"
         case Train(run_id=run_id, resume_run=resume_run):
-            return clean(f"train {run_id}, from the last checkpoint of {resume_run}")
+            text = f"train {run_id}, from the last checkpoint of {resume_run}"
         case RegisterVersion(model=model, version=version, run_id=run_id):
-            return clean(f"register {model} {version} from {run_id}")
+            text = f"register {model} {version} from {run_id}"
         case LabelVersion(model=model, version=version, aliases=aliases, tags=tags):
-            return clean(f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}")
+            text = f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}"
         case Analyze(experiment=experiment, phase=phase, opens=opens):
-            return clean(f"look at the data of {experiment}{f', phase {phase}, which begins' if opens else ''}")
+            text = f"look at the data of {experiment}{f', phase {phase}, which begins' if opens else ''}"
         case CommitRecords(address=address):
-            return clean(f"commit the record of {address}")
+            text = f"commit the record of {address}"
+    return clean(text)
 
 
 def clock(seconds: float) -> str:

@@ -1,0 +1,255 @@
+"""Which of the sound rows count: one of each id, in the phase, in the arm of their unit. All at once, by columns."""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ftops.analysis.observations import RowCounts, Wanted
+from ftops.assignment import assign_many
+from ftops.experiment_logs.columns import Part
+from ftops.experiment_logs.row import Rules
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Bits = NDArray[np.uint64]
+    Mask = NDArray[np.bool_]
+    Places = NDArray[np.int64]
+
+DAY: Final = 86_400 * 10**6
+"""Microseconds."""
+_STRETCH: Final = 1 << 20
+MANY_ROWS: Final = 1_000
+LARGE_SHARE: Final = 0.2
+"""Of all rows, from which a unit is pointed at where there are over MANY_ROWS."""
+
+
+@dataclass(slots=True)
+class Counted:
+    """The rows that count, in the order of their ids' hashes, as `Observations` has them."""
+
+    unit: NDArray[np.int32]
+    arm: NDArray[np.int8]
+    day: NDArray[np.int32]
+    values: dict[str, NDArray[np.float64]]
+    rows: RowCounts
+    first: float | None
+    last: float | None
+    misassigned_units: int
+    notes: list[str]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What is known of all rows, in the order they were read, before it is decided which of them count.
+
+    `order` are the rows in the order of their ids' hashes.
+    """
+
+    order: Places
+    keep: Mask
+    duplicates: int
+    conflicting: int
+    unit: NDArray[np.int32]
+    units: pa.Array
+
+
+def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
+    """What counts of `parts`. Takes their columns from them, one after the other, because all of them are large."""
+    import numpy as np
+
+    if not parts:
+        none = np.zeros(0, np.int32)
+        return Counted(none, none.astype(np.int8), none, {name: none.astype(float) for name in rules.fields},
+                       RowCounts(), None, None, 0, [])  # fmt: skip
+    rows = _identified(parts)
+    keep = rows.keep
+    times = _whole([part.time for part in parts])
+    early = keep & (times < (-math.inf if wanted.since is None else round(wanted.since * 1e6)))
+    late = keep & ~early & (times >= (math.inf if wanted.until is None else round(wanted.until * 1e6)))
+    owed = assign_many(wanted.allocation, rows.units)
+    wrong = keep & (_whole([part.arm for part in parts]) != owed[rows.unit]) & ~(early | late)
+    keep &= ~(early | late | wrong)
+    unit, arm = _only_seen(rows.unit, owed, keep)
+    order = rows.order if keep.all() else rows.order[keep[rows.order]]
+    moments = times if keep.all() else times[keep]
+    first, last = (int(moments.min()) / 1e6, int(moments.max()) / 1e6) if len(moments) else (None, None)
+    ahead = int((moments > time.time() * 1e6 + DAY).sum())
+    day = np.floor_divide(times, DAY, out=np.empty(len(times), np.int32), casting="unsafe")[order]
+    del moments, times
+    values = {name: _whole([part.values[place] for part in parts])[order] for place, name in enumerate(rules.fields)}
+    parts.clear()
+    return Counted(
+        unit[order], arm, day, values,
+        RowCounts(
+            kept=len(order), duplicates=rows.duplicates, conflicting=rows.conflicting, early=int(early.sum()),
+            late=int(late.sum()), misassigned=int(wrong.sum()),
+        ),
+        first, last, len(np.unique(rows.unit[wrong])), _notes(unit[order], ahead),
+    )  # fmt: skip
+
+
+def _whole(pieces: list[Any]) -> Any:
+    import numpy as np
+
+    return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _identified(parts: list[Part]) -> _Rows:
+    import numpy as np
+
+    # The two need nothing of each other.
+    with ThreadPoolExecutor(2) as pool:
+        sorting = pool.submit(_sorted, [part.ids[0] for part in parts])
+        coding = pool.submit(_codes, parts)
+        order, alike = sorting.result()
+        unit, first = coding.result()
+    keep = np.ones(len(order), np.bool_)
+    doubtful = np.flatnonzero(alike | np.append(alike[1:], False))
+    at = order[doubtful]
+    by, again, conflicting = _repeated(parts, at)
+    keep[at[by[again]]] = False
+    order[doubtful] = at[by]
+    return _Rows(order, keep, int(again.sum()), conflicting, unit, _names(parts, first))
+
+
+def _sorted(pieces: list[Bits]) -> tuple[Places, Mask]:
+    """The order of the hashes by their upper bits, and which of them begin as the one before.
+
+    The lower bits give way to the row's place: sorting numbers is several times as fast as sorting places by numbers.
+    """
+    import numpy as np
+
+    count = sum(map(len, pieces))
+    bits = count.bit_length()
+    low = np.uint64((1 << bits) - 1)
+    packed = np.empty(count, np.uint64)
+    start = 0
+    for piece in pieces:
+        end = start + len(piece)
+        np.bitwise_and(piece, ~low, out=packed[start:end])
+        packed[start:end] |= np.arange(start, end, dtype=np.uint64)
+        start = end
+    packed.sort()
+    alike = np.zeros(count, np.bool_)
+    for start in range(1, count, _STRETCH):  # without a copy of all of them
+        piece = packed[start - 1 : start + _STRETCH] >> np.uint64(bits)
+        alike[start : start + _STRETCH] = piece[1:] == piece[:-1]
+    packed &= low
+    return packed.view(np.int64), alike
+
+
+def _codes(parts: list[Part]) -> tuple[NDArray[np.int32], Places]:
+    """A number for each unit, in the order of the hashes: of each row, and the first row of each."""
+    import numpy as np
+
+    order, same = _sorted([part.unit_hashes[0] for part in parts])
+    codes = _numbered(order, same)
+    first = order[~same]
+    told = [_at([part.unit_hashes[half] for part in parts], first) for half in (0, 1)]
+    start = 0
+    for part in parts:
+        end = start + len(part.arm)
+        if any((hashes[codes[start:end]] != own).any() for hashes, own in zip(told, part.unit_hashes, strict=True)):
+            break
+        start = end
+    else:
+        return codes, first
+    one, other = (_whole([part.unit_hashes[half] for part in parts]) for half in (0, 1))
+    order = np.lexsort((other, one))
+    same = np.zeros(len(order), np.bool_)
+    same[1:] = (one[order][1:] == one[order][:-1]) & (other[order][1:] == other[order][:-1])
+    return _numbered(order, same), order[~same]
+
+
+def _numbered(order: Places, same: Mask) -> NDArray[np.int32]:
+    import numpy as np
+
+    numbers = np.cumsum(~same, dtype=np.int32)
+    numbers -= 1
+    codes = np.empty(len(order), np.int32)
+    codes[order] = numbers
+    return codes
+
+
+def _at(pieces: list[Any], rows: Places) -> Any:
+    """Of a column in pieces, what is at `rows`."""
+    import numpy as np
+
+    bounds = np.cumsum([0, *map(len, pieces)])
+    order = np.argsort(rows)
+    cuts = np.searchsorted(rows[order], bounds)
+    found = np.empty(len(rows), pieces[0].dtype)
+    for piece, start, begin, end in zip(pieces, bounds, cuts, cuts[1:], strict=False):
+        found[order[begin:end]] = piece[rows[order[begin:end]] - start]
+    return found
+
+
+def _names(parts: list[Part], rows: Places) -> pa.Array:
+    """The units of `rows`, which count over all parts."""
+    import numpy as np
+    import pyarrow as pa
+
+    bounds = np.cumsum([0, *(len(part.arm) for part in parts)])
+    order = np.argsort(rows, kind="stable")
+    cuts = np.searchsorted(rows[order], bounds)
+    taken = [
+        part.units.take(pa.array(rows[order[begin:end]] - start)).cast(pa.large_string())
+        for part, start, begin, end in zip(parts, bounds, cuts, cuts[1:], strict=False)
+    ]
+    back = np.empty(len(rows), np.int64)
+    back[order] = np.arange(len(rows))
+    return pa.concat_arrays(taken).take(pa.array(back))
+
+
+def _repeated(parts: list[Part], at: Places) -> tuple[Places, Mask, int]:
+    """The order of the rows `at` by id, time and what they say; which of them, so ordered, repeat the id before; and how
+    many of those say something else than the first of their id, which is the one that is kept.
+    """
+    import numpy as np
+
+    one, other = (_at([part.ids[half] for part in parts], at) for half in (0, 1))
+    content = [
+        _at([part.time for part in parts], at),
+        *(_at([part.unit_hashes[half] for part in parts], at) for half in (0, 1)),
+        _at([part.arm for part in parts], at),
+        *(_at([part.values[place] for part in parts], at) for place in range(len(parts[0].values))),
+    ]
+    by = np.lexsort((*reversed(content), other, one))
+    again = np.zeros(len(at), np.bool_)
+    again[1:] = (one[by][1:] == one[by][:-1]) & (other[by][1:] == other[by][:-1])
+    kept = np.maximum.accumulate(np.where(again, 0, np.arange(len(at))))
+    differs = np.zeros(len(at), np.bool_)
+    for column in (each[by] for each in content):
+        differs |= (column != column[kept]) & ((column == column) | (column[kept] == column[kept]))  # noqa: PLR0124
+    return by, again, int(differs.sum())
+
+
+def _only_seen(
+    unit: NDArray[np.int32], arm: NDArray[np.int8], rows: Mask
+) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """The numbers and arms of the units that have one of `rows`."""
+    import numpy as np
+
+    seen = np.zeros(len(arm), np.bool_)
+    seen[unit[rows]] = True
+    if seen.all():
+        return unit, arm
+    return (np.cumsum(seen, dtype=np.int32) - 1)[unit], arm[seen]
+
+
+def _notes(unit: NDArray[np.int32], ahead: int) -> list[str]:
+    import numpy as np
+
+    notes = []
+    if ahead:
+        notes.append(f"{ahead:,} rows are dated more than a day ahead of now: a clock is wrong")
+    if len(unit) > MANY_ROWS and (share := int(np.bincount(unit).max()) / len(unit)) > LARGE_SHARE:
+        notes.append(f"one unit has {share:.0%} of all rows: it may be no person")
+    return notes
