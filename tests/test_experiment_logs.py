@@ -6,10 +6,8 @@ import gzip
 import json
 import os
 import random
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa

@@ -354,7 +354,9 @@ def _tell(faults: Sequence[Finding], look: Look) -> None:
 @click.argument("name")
 @_logs()
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
-@click.option("--every", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds between, with --watch.")
+@click.option(
+    "--every", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds between, with --watch."
+)
 @_format()
 @click.pass_obj
 def status(project: Path, name: str, logs: tuple[Path, ...], *, watch: bool, every: float, form: str) -> None:

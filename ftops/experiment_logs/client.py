@@ -59,7 +59,7 @@ class ExperimentLog:
             raise ValueError("experiment: expected the one that the log is of")
         found = judge(row, Rules(self._experiment, None, {}))
         if isinstance(found, Fault):
-            raise ValueError(f"{found.field}: {found.detail}")
+            raise ValueError(f"{found.field}: {found.detail}")  # noqa: TRY004  (a row is a value, not a type)
         self._write(_line(row), microseconds(row["time"]) or 0)
         return str(row["id"])
 

@@ -216,7 +216,8 @@ def _filled(block: Block, name: str) -> NDArray[np.bool_]:
         full = pc.take(pc.greater(pc.binary_length(column.dictionary), 0), column.indices)
     else:
         full = pc.greater(pc.binary_length(column), 0)
-    return full.fill_null(False).to_numpy(zero_copy_only=False)
+    found: NDArray[np.bool_] = full.fill_null(False).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _time(column: pa.Array | None, rows: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

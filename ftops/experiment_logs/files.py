@@ -86,7 +86,7 @@ class Snapshot(io.RawIOBase):
         self._at += count
         return count
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         left = max(self.size - self._at, 0)
         wanted = left if size is None or size < 0 else min(size, left)
         pieces = []

@@ -40,19 +40,19 @@ def hashes(texts: pa.Array) -> Hash:
         at = texts.indices.to_numpy(zero_copy_only=False)
         return first[at], second[at]
     bounds, data = layout(texts)
-    found = np.empty(len(texts), np.uint64), np.empty(len(texts), np.uint32)
+    found, checks = np.empty(len(texts), np.uint64), np.empty(len(texts), np.uint32)
     for start in range(0, len(texts), _BLOCK):
         part = slice(start, min(start + _BLOCK, len(texts)))
-        first, second = _block(bounds[part.start : part.stop + 1], data)
-        found[0][part], found[1][part] = first, second >> np.uint64(32)
-    return found
+        found[part], second = _block(bounds[part.start : part.stop + 1], data)
+        checks[part] = second >> np.uint64(32)
+    return found, checks
 
 
-def layout(texts: pa.Array) -> tuple[NDArray[np.integer[Any]], NDArray[np.uint8]]:
+def layout(texts: pa.Array) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Where each of `texts` begins, with the end of the last, and the bytes of all of them."""
     import numpy as np
 
-    width = np.int64 if str(texts.type) == "large_string" else np.int32
+    width: type[np.int32 | np.int64] = np.int64 if str(texts.type) == "large_string" else np.int32
     _, offsets, data = texts.buffers()
     if offsets is None or len(texts) == 0:
         return np.zeros(len(texts) + 1, np.int64), np.zeros(0, np.uint8)
@@ -60,7 +60,7 @@ def layout(texts: pa.Array) -> tuple[NDArray[np.integer[Any]], NDArray[np.uint8]
     return bounds, np.frombuffer(data or b"", np.uint8)
 
 
-def _block(bounds: NDArray[np.integer[Any]], data: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def _block(bounds: NDArray[Any], data: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     import numpy as np
 
     begin, end = int(bounds[0]), int(bounds[-1])
@@ -91,7 +91,7 @@ def _block(bounds: NDArray[np.integer[Any]], data: NDArray[np.uint8]) -> tuple[N
 
 
 def _mixed(
-    lengths: NDArray[np.integer[Any]], words: int, word: Callable[[int], tuple[Any, Any]]
+    lengths: NDArray[Any], words: int, word: Callable[[int], tuple[Any, Any]]
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """`word(place)` says which texts have a word there, and the words."""
     import numpy as np

@@ -112,7 +112,7 @@ def _parsed(
     # is the end of an object, and as many objects as lines are one in each.
     try:
         _lines(raw, starts[:1]).validate(full=True)
-        table = _table(raw, _schema(raw, rules), data, starts)
+        table, flat = _table(raw, _schema(raw, rules), data, starts)
     except pa.ArrowException:
         return None
     if table is None or len(table) != len(ends):
@@ -122,13 +122,15 @@ def _parsed(
         len(table),
         {name: table[name].chunk(0) for name in table.column_names},
         lambda place: loads(raw[starts[place] : ends[place]], keys),
-        lambda name, null: _may_lack(name, null, lines) if name in rules.fields else null & False,
+        lambda name, null: _may_lack(name, null, lines, flat) if name in rules.fields else null & False,
     )
 
 
-def _table(raw: bytes, schema: pa.Schema, data: NDArray[np.uint8], starts: NDArray[np.int64]) -> pa.Table | None:
-    """The fields of `schema`. None where other fields may hold what a strict parser refuses: of those only the form is
-    looked at, and not all of it."""
+def _table(
+    raw: bytes, schema: pa.Schema, data: NDArray[np.uint8], starts: NDArray[np.int64]
+) -> tuple[pa.Table | None, bool]:
+    """The fields of `schema`, and whether there are no others. None where others may hold what a strict parser refuses:
+    not all of their form is looked at."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.json as fast
@@ -139,10 +141,10 @@ def _table(raw: bytes, schema: pa.Schema, data: NDArray[np.uint8], starts: NDArr
         return fast.read_json(pa.BufferReader(raw), reading, options).combine_chunks()
 
     try:
-        return parse("error")
+        return parse("error"), True
     except pa.ArrowInvalid:
         odd = pc.match_substring_regex(_lines(raw, starts[:1]), _NO_NUMBERS)[0].as_py()
-        return None if odd or _may_be_deep(data, starts) else parse("ignore")
+        return None if odd or _may_be_deep(data, starts) else parse("ignore"), False
 
 
 def _lines(raw: bytes, starts: NDArray[np.int64]) -> pa.Array:
@@ -184,17 +186,19 @@ def _schema(raw: bytes, rules: Rules) -> pa.Schema:
     return pa.schema(list(kinds.items()))
 
 
-def _may_lack(name: str, null: NDArray[np.bool_], lines: pa.Array) -> NDArray[np.bool_]:
+def _may_lack(name: str, null: NDArray[np.bool_], lines: pa.Array, flat: bool) -> NDArray[np.bool_]:
     """Which of the lines whose field is null may not have it at all, which the parsed columns don't tell apart.
 
-    After a bracket or a comma a quote begins a text: were it the end of one, no name could follow. So where there is
-    no object within the object, a line that matches has the field.
+    After a bracket or a comma a quote begins a text: were it the end of one, no name could follow. So a line that
+    matches has a field of that name, which is the row's own where there is no object within (`flat`).
     """
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    has = pc.match_substring_regex(lines.filter(pa.array(null)), rf'^\{{([^{{]*,)?\s*"{re.escape(name)}"\s*:[^{{]*$')
+    key = rf'"{re.escape(name)}"\s*:'
+    pattern = rf"[{{,]\s*{key}" if flat else rf"^\{{([^{{]*,)?\s*{key}[^{{]*$"
+    has = pc.match_substring_regex(lines.filter(pa.array(null)), pattern)
     lacks = np.zeros(len(lines), np.bool_)
     lacks[null] = ~has.to_numpy(zero_copy_only=False)
     return lacks

@@ -75,7 +75,7 @@ class _Log:
                     Diagnostic(f"the table {table!r} has no column {each!r}", hint=did_you_mean(each, list(found)))
                 )
         read = [name for name in dict.fromkeys((*REQUIRED, *rules.fields, *KNOWN, FLAG, *TEXTS)) if name in found]
-        columns = {each: isinstance(found[each], sa.DateTime) and not found[each].timezone for each in read}
+        columns = {each: _without_zone(found[each]) for each in read}
         notes = ["times without a zone were taken as UTC"] if columns["time"] else []
         return cls(sa.table(name, *map(sa.column, read), schema=where), columns, notes)
 
@@ -110,6 +110,10 @@ class _Log:
             case str() if self.columns[name] and _NO_ZONE.fullmatch(value):
                 return f"{value}Z"
         return value
+
+
+def _without_zone(kind: Any) -> bool:
+    return isinstance(kind, sa.DateTime) and not kind.timezone
 
 
 def _sha256(row: Mapping[str, Any]) -> bytes:
@@ -153,8 +157,8 @@ def _connected(url: sa.URL) -> Iterator[sa.Connection]:
     else:
         database = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": _CONNECT})
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with database.connect() as connection:
-        connection = connection.execution_options(**options)
+    with database.connect() as begun:
+        connection = begun.execution_options(**options)
         if url.get_backend_name() == "sqlite":
             connection.exec_driver_sql("BEGIN")  # the driver begins one only before it writes
         yield connection

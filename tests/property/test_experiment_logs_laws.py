@@ -174,9 +174,9 @@ def written(tuples):
         "rating": 1,
     }
     return [sound] + [
-        {"id": str(id), "experiment": experiment, "unit": f"u{unit}", "arm": assign(ALLOCATION, f"u{unit % 3}"),
+        {"id": str(number), "experiment": experiment, "unit": f"u{unit}", "arm": assign(ALLOCATION, f"u{unit % 3}"),
          "time": f"1970-01-01T00:0{minute}:00Z", "rating": rating}
-        for id, unit, minute, rating, experiment in tuples
+        for number, unit, minute, rating, experiment in tuples
     ]  # fmt: skip
 
 

@@ -55,7 +55,27 @@ def projects(draw):
             "aliases": aliases,
         }
         found.append({"kind": "Model", "metadata": {"name": "model"}, "spec": spec})
+        if len(versions) > 1 and draw(st.booleans()):
+            found.append(draw(experiments(sorted(versions))))
     return found
+
+
+@st.composite
+def experiments(draw, versions):
+    """An experiment between two versions; what is measured is always the same, because that is frozen."""
+    weight = draw(st.sampled_from([0.5, 0.2]))
+    one, other = draw(st.permutations(versions))[:2]
+    spec = {
+        "arms": {
+            "a": {"model": f"model@{one}", "weight": weight},
+            "b": {"model": f"model@{other}", "weight": 1 - weight},
+        },
+        "metric": {"name": "rating", "type": "rating"},
+        "design": {"targetSamples": 100},
+        "coverage": draw(st.sampled_from([0.5, 1])),
+        "logs": {"path": draw(st.sampled_from(["data-0.csv", "data-1.csv", "none/*.jsonl"]))},
+    }
+    return {"kind": "Experiment", "metadata": {"name": "experiment"}, "spec": spec}
 
 
 @st.composite
