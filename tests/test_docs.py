@@ -39,7 +39,7 @@ PAGES = sorted(
 )
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 BLOCK = re.compile(r"((?:^<!-- .*? -->\n)*)^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-EXAMPLE = ("specs", "ftops.yaml", "datasets.dvc", "dvc-remote", ".dvc", ".dvcignore", ".gitignore")
+EXAMPLE = ("specs", "logs", "ftops.yaml", "datasets.dvc", "dvc-remote", ".dvc", ".dvcignore", ".gitignore")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def start(tmp_path_factory, programs):
             made[kind] = example(tmp_path_factory.mktemp("example") / "project")
             if kind == "trained":
                 printed = run("ftops apply --yes", made[kind], programs)
-                assert "Applied: 4 done, 0 failed" in printed, printed
+                assert "Applied: 6 done, 0 failed" in printed, printed
         # MLflow's copy is left out: the process that brings it there may still be at work.
         left_out = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "tracking")
         shutil.copytree(made[kind], place, symlinks=True, ignore=left_out)

@@ -26,6 +26,6 @@ def analyze(
 
     `fractions` are parts of the target at which it was looked at before, where nothing else is known of these looks.
     """
-    from ftops.analysis.analyze import take  # numpy and scipy: whoever only reads records does not wait for them
+    from ftops.analysis.one_look import take  # numpy and scipy: whoever only reads records does not wait for them
 
     return take(spec, observations, earlier, fractions)

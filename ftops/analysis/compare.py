@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
 
 from ftops.analysis.look import Comparison
 from ftops.kinds.metric import Guardrail, Metric
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ftops.stats.effects import Effect
     from ftops.stats.moments import Sample
 
+_WIDEST: Final = 100.0
+"""Of an interval of logarithms: an early look may exclude nothing, and the exponential of that is no number."""
 Role = Literal["primary", "secondary", "guardrail"]
 
 
@@ -63,6 +65,8 @@ def compare(outcomes: Outcomes, measured: Measured, pair: Pair, role: Role, look
     """What is known of an arm against the baseline in one metric."""
     metric, effect = outcomes.metric, measured.effect
     judged = looking.judge(effect)
+    if metric.type == "duration" and judged.interval is not None and max(map(abs, judged.interval)) > _WIDEST:
+        judged = replace(judged, interval=None)
     found = Comparison(
         arm=pair.names[pair.arm],
         baseline=pair.names[pair.baseline],

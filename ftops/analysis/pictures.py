@@ -43,19 +43,33 @@ def days(spec: ExperimentSpec, observations: Observations, looking: Looking) -> 
     until = np.bincount(since).cumsum()
     unit = observations.unit[order]
     columns = tuple(column[order] for column in columns_of(spec.metric, observations))
-    seen = np.zeros(observations.units, dtype=bool)
+    exposed = _exposed(observations, unit, since[order], len(until))
     before = covariate(spec.covariate, observations)
     found, start = [], 0
     for day in _ends(len(until) - 1):
         rows = slice(start, start := int(until[day]))
-        seen[unit[rows]] = True
         sums.add(unit[rows], tuple(column[rows] for column in columns))
-        counts = np.bincount(observations.arm[seen], minlength=len(observations.arms))
-        exposed = {name: int(count) for name, count in zip(observations.arms, counts, strict=True)}
         outcomes, _ = adjusted(sums.outcomes(observations.arm), before)
         effects = _effects(spec, observations.arms, outcomes, looking)
-        found.append(Day(day=str(_EPOCH + timedelta(days=first + day)), exposed=exposed, effects=effects))
+        seen = dict(zip(observations.arms, exposed[:, day].tolist(), strict=True))
+        found.append(Day(day=str(_EPOCH + timedelta(days=first + day)), exposed=seen, effects=effects))
     return tuple(found), sums
+
+
+def _exposed(
+    observations: Observations, unit: NDArray[np.int32], since: NDArray[np.int32], days: int
+) -> NDArray[np.int64]:
+    """How many units each arm had seen at the end of each day (arms by days), of rows in the order of their days."""
+    import numpy as np
+
+    came = np.empty(observations.units, np.int64)
+    came[unit[::-1]] = since[::-1]  # what is written last stays: the first day
+    arms = len(observations.arms)
+    return (
+        np.bincount(observations.arm.astype(np.int64) * days + came, minlength=arms * days)
+        .reshape(arms, days)
+        .cumsum(axis=1)
+    )
 
 
 def _ends(last: int) -> Sequence[int]:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 BLOCKS: Final = 0.001
 WARNS: Final = 0.01
-"""p-values of tests that the data is sound: low, because they are taken at every look."""
+"""p-values of a mismatch: low, because it is tested at every look."""
+ANSWERS_BLOCK: Final = 0.01
+ANSWERS_WARN: Final = 0.05
+"""p-values of unequal answers: not as low, because a small difference of who answers moves the means by as much as an effect."""
 MISASSIGNED_BLOCKS: Final = 0.05
 MISASSIGNED_WARNS: Final = 0.01
 """Shares of the rows that are not in the arm that the hash gives."""
@@ -99,17 +102,16 @@ def _of_split(srm: Split) -> Iterator[tuple[bool, str]]:
 
 
 def _of_answers(response: Response, spec: ExperimentSpec) -> Iterator[tuple[bool, str]]:
-    if response.p_value is None or response.p_value >= WARNS:
+    if response.p_value is None or response.p_value >= ANSWERS_WARN:
         return
     rates = ", ".join(f"{name} {percent(rate)}" for name, rate in response.rates.items() if rate is not None)
-    blocks = response.p_value < BLOCKS
-    yield (
-        blocks,
-        (
-            f"The arms have a value of {spec.metric.name} for different shares of their rows ({rates}): "
-            "who answers in one arm is not like who answers in the other, so their values can't be compared."
-        ),
+    blocks = response.p_value < ANSWERS_BLOCK
+    follows = (
+        "who answers in one arm is not like who answers in the other, so their values can't be compared."
+        if blocks
+        else "should that not be chance, who answers in one arm is not like who answers in the other."
     )
+    yield blocks, f"The arms have a value of {spec.metric.name} for different shares of their rows ({rates}): {follows}"
 
 
 def _of_arms(observations: Observations) -> Iterator[tuple[bool, str]]:

@@ -231,5 +231,4 @@ def _end_labels(course: Course, x: Scale, y: Scale, width: int) -> list[str]:
 def _directions(course: Course, x: Scale, y: Scale) -> list[str]:
     """Which way is better, above the picture, where no line runs."""
     up, down = ("better", "worse") if course.better > 0 else ("worse", "better")
-    height = y.end - 12
-    return [label((x.start, height), f"↑ {up}"), label((x.end, height), f"↓ {down}", "", "end")]
+    return [label((x.start, y.end - 12), f"↑ {up}  ↓ {down}")]

@@ -324,8 +324,8 @@ def _look(
 ) -> tuple[Look, tuple[Finding, ...]]:
     """A look at the logs, and the first of the rows that can't be used."""
     from ftops import experiment_logs
+    from ftops.analysis import analyze as take
     from ftops.analysis import wanted
-    from ftops.analysis.analyze import take  # the package's function goes by the name of this module
     from ftops.looks import read_logs
 
     rows = wanted(found, past.since, past.until)

@@ -36,14 +36,15 @@ def hashes(texts: pa.Array) -> Hash:
     import pyarrow as pa
 
     if isinstance(texts, pa.DictionaryArray):
-        first, second = hashes(texts.dictionary)
+        of_each, checked = hashes(texts.dictionary)
         at = texts.indices.to_numpy(zero_copy_only=False)
-        return first[at], second[at]
+        return of_each[at], checked[at]
     bounds, data = layout(texts)
     found, checks = np.empty(len(texts), np.uint64), np.empty(len(texts), np.uint32)
     for start in range(0, len(texts), _BLOCK):
         part = slice(start, min(start + _BLOCK, len(texts)))
-        found[part], second = _block(bounds[part.start : part.stop + 1], data)
+        first, second = _block(bounds[part.start : part.stop + 1], data)
+        found[part] = first
         checks[part] = second >> np.uint64(32)
     return found, checks
 

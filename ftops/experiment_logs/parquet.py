@@ -14,7 +14,7 @@ from ftops.experiment_logs.source import Source, in_order
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH: Final = 1 << 17
+BATCH: Final = 1 << 15
 """Rows that are decoded together."""
 GROUP_BYTES: Final = 2 << 30
 """What the wanted columns of one row group may take when decompressed."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from ftops.analysis.look import Comparison, Look
-from ftops.analysis.validity import BLOCKS, MISASSIGNED_BLOCKS, MISASSIGNED_WARNS, WARNS
+from ftops.analysis.validity import (
+    ANSWERS_BLOCK,
+    ANSWERS_WARN,
+    BLOCKS,
+    MISASSIGNED_BLOCKS,
+    MISASSIGNED_WARNS,
+    WARNS,
+)
 from ftops.charts import outcome
 from ftops.charts.reading import (
     arms_of,
@@ -214,7 +221,8 @@ def _split(look: Look) -> Check:
         "open": "a little off what was planned",
         "bad": "not as planned: a sample-ratio mismatch",
     }
-    return Check(_state(p_value), f"Split {words[_state(p_value)]}: {counts} ({p_is(p_value)})")
+    state = _state(p_value, BLOCKS, WARNS)
+    return Check(state, f"Split {words[state]}: {counts} ({p_is(p_value)})")
 
 
 def _response(look: Look) -> tuple[Check, ...]:
@@ -225,12 +233,14 @@ def _response(look: Look) -> tuple[Check, ...]:
     p_value = look.response.p_value
     if p_value is None:
         return (Check("info", f"Rows with a value: {said}"),)
-    alike = "alike in all arms" if p_value >= WARNS else "not alike: who answers may differ from who does not"
-    return (Check(_state(p_value), f"Rows with a value {alike}: {said} ({p_is(p_value)})"),)
+    alike = "alike in all arms" if p_value >= ANSWERS_WARN else "not alike: who answers may differ from who does not"
+    return (
+        Check(_state(p_value, ANSWERS_BLOCK, ANSWERS_WARN), f"Rows with a value {alike}: {said} ({p_is(p_value)})"),
+    )
 
 
-def _state(p_value: float) -> State:
-    return "bad" if p_value < BLOCKS else "open" if p_value < WARNS else "good"
+def _state(p_value: float, blocks: float, warns: float) -> State:
+    return "bad" if p_value < blocks else "open" if p_value < warns else "good"
 
 
 def _rows(look: Look) -> Check:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
@@ -27,21 +29,26 @@ def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Loo
     import numpy as np
 
     before = (*fractions, *(each.fraction for each in earlier))
-    days, sums = pictures.days(spec, observations, Looking(spec.design, len(spec.active), 0.0, before))
+    start = Looking(spec.design, len(spec.active), 0.0, before)
+    # Sorting and counting millions of rows use a second processor where there is one.
+    with ThreadPoolExecutor(1) as beside:
+        distributions = beside.submit(pictures.distributions, spec, observations)
+        days, sums = pictures.days(spec, observations, start)
     primary, reduction = adjusted(sums.outcomes(observations.arm), covariate(spec.covariate, observations))
     counts = np.bincount(primary.arm, minlength=len(observations.arms))
     fewest = min(int(counts[observations.arms.index(name)]) for name in spec.active)
     fraction = fewest / spec.design.target_samples
-    looking = Looking(spec.design, len(spec.active), fraction, before)
+    looking = replace(start, fraction=fraction)
     valid = validity.examine(spec, observations, sums.count)
     found = _found(spec, observations, primary, looking, reduction)
     decision = verdict.decide(spec, found, looking, valid.faults)
     number = len(before) + 1
+    decided_at = number if decision.final else None
     settled = next((each for each in earlier if each.decided_at is not None), None)
     if settled is not None and decision.verdict != "invalid":
         reason = f"Decided at look {settled.number}, as the rule says; what came later changes nothing."
         decision = verdict.Decision(settled.verdict, (reason, *settled.reasons), settled.winner, final=True)
-    decided_at = settled.number if settled is not None else number if decision.final else None
+        decided_at = settled.number
     return Look(
         number=number,
         data_digest=observations.digest,
@@ -54,11 +61,11 @@ def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Loo
         comparisons=found.comparisons,
         srm=valid.srm,
         response=valid.response,
-        distributions=pictures.distributions(spec, observations),
+        distributions=distributions.result(),
         days=days,
         verdict=decision.verdict,
         winner=decision.winner,
-        decided_at=decided_at if decision.verdict != "invalid" else None,
+        decided_at=decided_at,
         reasons=decision.reasons,
         notes=(*valid.cautions, *observations.notes),
         software={name: version(name) for name in _SOFTWARE},
