@@ -25,6 +25,9 @@ lint: $(FTOPS) ## Format, types, imports, workflows
 bench: $(FTOPS) engine ## Print how ftops does beside its peers
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/plan.py
+	$(BIN)/python benchmarks/assignment.py
+	$(BIN)/python benchmarks/logs.py
+	$(BIN)/python benchmarks/experiments.py
 	$(BIN)/python benchmarks/training.py
 
 engine: $(FTOPS) ## The training engine, once for all clones on this machine

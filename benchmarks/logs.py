@@ -24,7 +24,7 @@ MEBIBYTES = 2048
 ROWS, LINES = 10_000_000, 1_000_000
 GROWTH = 11
 STRETCH = 1_000_000
-WORDS = "model answer question tuning with the learning rate 한국어 대화 모델 안녕하세요 why how".split()
+WORDS = "model answer question tuning with the learning rate 한국어 대화 모델 안녕하세요 why how".split()  # noqa: SIM905
 
 
 def main() -> None:
@@ -161,13 +161,13 @@ def ftops(file: Path, rows: int) -> None:
         sys.exit(f"{found.rows} of {rows:,}")
 
 
-def pyarrow_parquet(file: Path, rows: int) -> None:
+def pyarrow_parquet(file: Path, _: int) -> None:
     import pyarrow.parquet as pq
 
     pq.read_table(file, columns=["unit", "arm", "rating"]).group_by(["unit", "arm"]).aggregate([("rating", "mean")])
 
 
-def polars_parquet(file: Path, rows: int) -> None:
+def polars_parquet(file: Path, _: int) -> None:
     import polars as pl
 
     pl.scan_parquet(file).group_by("unit", "arm").agg(pl.col("rating").mean()).collect()
@@ -179,7 +179,7 @@ def json_jsonl(file: Path, rows: int) -> None:
             sys.exit("rows are missing")
 
 
-def polars_jsonl(file: Path, rows: int) -> None:
+def polars_jsonl(file: Path, _: int) -> None:
     import polars as pl
 
     pl.scan_ndjson(file).group_by("unit", "arm").agg(pl.col("rating").mean()).collect()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ftops import dvc, engine, tracking
 from ftops.errors import Diagnostic, FtopsError, Severity
+from ftops.fields import fixed_part, is_pattern
+from ftops.kinds.experiment import Experiment
 from ftops.observe import Workspace, open_workspace
 from ftops.write_back import index_url
 
@@ -34,6 +36,15 @@ def findings(start: Path) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
     return tuple(missing), tuple(fine)
 
 
+def _is_there(root: Path, path: str) -> bool:
+    """Whether there is a file or folder at `path`, or any that it stands for."""
+    if not is_pattern(path):
+        return (root / path).exists()
+    from ftops import experiment_logs  # few projects have logs
+
+    return bool(experiment_logs.names(root, path))
+
+
 def _of_project(workspace: Workspace) -> list[Diagnostic | str]:
     found: list[Diagnostic | str] = []
     if workspace.repository is None:
@@ -42,16 +53,20 @@ def _of_project(workspace: Workspace) -> list[Diagnostic | str]:
         found.append(Diagnostic("git: HEAD is detached: results can't be committed", hint="git switch BRANCH"))
     else:
         found.append(f"git: results go to {workspace.branch}")
-    paths = {path for each in workspace.specs.resources.values() for path in each.source_paths()}
-    absent = sorted(path for path in paths if not (workspace.root / path).exists())
+    resources = workspace.specs.resources.values()
+    paths = {path for each in resources for path in each.source_paths()}
+    logs = {path for each in resources if isinstance(each, Experiment) for path in each.source_paths()}
+    absent = sorted(path for path in paths if not _is_there(workspace.root, path))
     tracked = dvc.pointers(workspace.root)
     for path in absent:
-        if tracked.identify(path) is None:
+        if tracked.identify(fixed_part(path) or path) is not None:
+            found.append(f"data: {path} is not here yet; apply fetches it with DVC")
+        elif path in logs:  # nobody may have been served yet
+            found.append(f"data: no logs in {path} yet")
+        else:
             found.append(
                 Diagnostic(f"data: {path} is not there, and no .dvc pointer covers it", hint="git pull, dvc add")
             )
-        else:
-            found.append(f"data: {path} is not here yet; apply fetches it with DVC")
     if paths and not absent:
         found.append(f"data: {len(paths)} sources here")
     left = tracking.pending(workspace.store.root)

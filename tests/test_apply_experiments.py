@@ -218,6 +218,15 @@ def test_unusable_logs_fail_and_leave_the_record(project):
     assert (root / RECORD).read_bytes() == before
 
 
+def test_the_doctor_knows_logs(project):
+    root, env = project
+    assert "data: no logs in logs/*.jsonl yet" in ftops(root, "doctor", env=env).stdout
+    simulate(root, env, "--units", "200")
+    assert "data: 3 sources here" in ftops(root, "doctor", env=env).stdout
+    (root / "data/chat.csv").unlink()
+    assert "data: data/chat.csv is not there" in ftops(root, "doctor", env=env, code=7).stdout
+
+
 def test_rows_in_a_table(project):
     root, env = project
     simulate(root, env, *WHOLE, out="rows.jsonl")

@@ -32,6 +32,13 @@ def test_plan():
 
 
 @pytest.mark.slow
+def test_assignment():
+    said = benchmark("assignment.py")
+    assert "ratio assign of user-N: to sha1 " in said
+    assert "goal assign_many of user-N, Arrow: " in said
+
+
+@pytest.mark.slow
 def test_experiments():
     said = benchmark("experiments.py")
     assert "| `obrien-fleming` |" in said

@@ -327,9 +327,14 @@ def test_exit_codes():
 def test_records():
     """Every field of every record stands on the page about records."""
     from ftops import records
+    from ftops.analysis.look import ArmFigures, Comparison, Look, Response, Split
 
     text = (ROOT / "docs/reference/records.md").read_text()
-    models = (records.DatasetStatus, records.RunStatus, records.RunEntry, records.ModelStatus)
+    models = (
+        *(records.DatasetStatus, records.RunStatus, records.RunEntry, records.ModelStatus),
+        *(records.ExperimentStatus, records.Phase, records.PhaseArm, records.Proposal, records.Conclusion),
+        *(Look, Comparison, ArmFigures, Split, Response),
+    )
     fields = {field.alias for model in models for field in model.model_fields.values()}
     assert [name for name in sorted(fields) if f"`{name}`" not in text] == []
 

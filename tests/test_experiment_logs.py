@@ -160,6 +160,7 @@ LINES = [
         "the field rating stands twice",
     ),
     (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not JSON"),
+    (b'{"a":"\\u0041","b":' + b"[" * 1000 + b"]" * 1000 + b"}", "not JSON: nested too deep"),
 ]
 
 
@@ -474,7 +475,7 @@ def test_parquet_of_other_types_says_the_same(tmp_path):
         ({"time": pa.array([1, 2])}, "column 'time' holds int64, expected timestamps or text"),
         ({"query": pa.array([1, 2])}, "column 'query' holds int64, expected text"),
     ],
-    ids=str,
+    ids=["unit", "rating as text", "rating as flag", "time", "query"],
 )
 def test_parquet_of_a_wrong_type_is_refused(tmp_path, column, summary):
     pq.write_table(arrow([row(1), row(2)], **column), tmp_path / "log.parquet")
@@ -515,7 +516,7 @@ def test_damaged_and_lying_parquet_is_refused(tmp_path):
     place.write_bytes(b"PAR1 this is no parquet PAR1")
     with pytest.raises(ChecksFailed, match="not readable as Parquet"):
         read([LogFile.named(place)], WANTED)
-    many = 20_000_000
+    many = 2_000_000
     one = row(1)
     same = {
         name: pa.array([one[name]]).dictionary_encode().take(pa.array(np.zeros(many, np.int32)))
@@ -523,9 +524,20 @@ def test_damaged_and_lying_parquet_is_refused(tmp_path):
     }
     nothing = pa.nulls(many, pa.float64())
     pq.write_table(pa.table({**same, "rating": nothing, "response_time_ms": nothing}), place, compression="zstd")
-    assert place.stat().st_size < 2_000_000
-    with pytest.raises(ChecksFailed, match="it says that it has 20,000,000 rows"):
+    assert place.stat().st_size < 200_000
+    with pytest.raises(ChecksFailed, match="it says that it has 2,000,000 rows"):
         read([LogFile.named(place)], WANTED)
+
+
+def test_small_parquet_that_decodes_to_much_is_refused_before_it_does(tmp_path):
+    rows = [row(number) for number in range(3000)]
+    unit = pa.DictionaryArray.from_arrays(pa.array([0] * len(rows), pa.int32()), pa.array(["x" * 2**20]))
+    pq.write_table(arrow(rows, unit=unit), tmp_path / "log.parquet", compression="zstd")
+    assert (tmp_path / "log.parquet").stat().st_size < 200_000
+    before = pa.default_memory_pool().bytes_allocated()
+    with pytest.raises(ChecksFailed, match="a text of 1,048,576 bytes"):
+        read([LogFile.named(tmp_path / "log.parquet")], WANTED)
+    assert pa.default_memory_pool().bytes_allocated() - before < 100 * 2**20
 
 
 CSV = "id,experiment,unit,arm,time,rating,response_time_ms\n"

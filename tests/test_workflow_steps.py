@@ -15,7 +15,20 @@ import pytest
 import yaml
 
 from tests import projects
-from tests.projects import ROOT, commit_all, dataset, edit, environment, git, model, records, run, trailers
+from tests.projects import (
+    ROOT,
+    commit_all,
+    dataset,
+    document,
+    edit,
+    environment,
+    ftops,
+    git,
+    model,
+    records,
+    run,
+    trailers,
+)
 
 INSTALL = "Install ftops"
 pytestmark = pytest.mark.slow
@@ -163,6 +176,40 @@ def test_main_is_applied_and_written_back(runner):
     assert code == 0
     assert "3 unchanged" in said
     assert sorted(records(runner.checkout("later"))) == results
+
+
+def test_new_logs_of_an_experiment_are_a_commit_like_any_other(runner):
+    """The look is taken where the logs are; the report is made where it is committed, from the record alone."""
+    author = runner.folder / "author"
+    arms = {"a": {"model": "chat@1.0.0", "weight": 0.5}, "b": {"model": "chat@1.1.0", "weight": 0.5}}
+    spec = {
+        "arms": arms, "metric": {"name": "rating", "type": "rating"}, "design": {"targetSamples": 100},
+        "logs": {"path": "logs/*.jsonl"},
+    }  # fmt: skip
+    two = model(versions={"1.0.0": {"run": "base"}, "1.1.0": {"run": "chat"}})
+    more = [dataset(), run(), run("chat", hyperparameters={"num_epochs": 2}), two, document("Experiment", "v2", spec)]
+    (author / "specs/all.yaml").write_text(yaml.safe_dump_all(more))
+    (author / "logs").mkdir()
+    ftops(author, "experiment", "simulate", "v2", "--units", "400", "--effect", "0.8", "--out", "logs/day.jsonl")
+    commit_all(author, "an experiment and its first logs")
+    git(author, "push", "-q", "origin", "main")
+    on_gpu = runner.checkout("on-gpu")
+    ((_, code, said),) = apply(runner, on_gpu)
+    assert code == 0, said
+    assert "look 1: winner" in said
+    assert "+  state: concluded" in said, "what is proposed stands in the log of the job"
+    left = {path.name for path in (runner.folder / "temp/results/registry/experiments").iterdir()}
+    assert left == {"v2.yaml"}
+
+    ((_, code, said),) = runner.steps("write-back", "commit", runner.checkout("hosted"), "push")
+    assert code == 0, said
+    later = runner.checkout("later")
+    assert {path.name for path in (later / "registry/experiments").iterdir()} == {"v2.yaml", "v2.md", "v2.html"}
+    assert "+  state: concluded" in (later / "registry/experiments/v2.md").read_text()
+    git(on_gpu, "pull", "-q")
+    ((_, code, said),) = apply(runner, on_gpu)
+    assert code == 0
+    assert "5 unchanged" in said, "the same logs are no further look"
 
 
 def test_a_failed_training_is_written_back_too(runner):

@@ -91,11 +91,12 @@ def _of_split(srm: Split) -> Iterator[tuple[bool, str]]:
         for name, count in srm.units.items()
     )
     blocks = srm.p_value < BLOCKS
+    often = f"once in {1 / srm.p_value:,.0f} times" if srm.p_value > 1e-6 else "less than once in a million times"
     words = "The users are not split as declared" if blocks else "The split of the users looks odd"
     yield (
         blocks,
         (
-            f"{words}: {shares}; chance alone does this once in {1 / max(srm.p_value, 1e-12):,.0f} times. "
+            f"{words}: {shares}; chance alone does this {often}. "
             "Some of them are lost or counted twice in one arm, so the arms are not comparable."
         ),
     )

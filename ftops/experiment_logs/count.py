@@ -71,6 +71,8 @@ def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
     rows = _identified(parts)
     keep = rows.keep
     times = _whole([part.time for part in parts])
+    for part in parts:
+        del part.time
     early = keep & (times < (-math.inf if wanted.since is None else round(wanted.since * 1e6)))
     late = keep & ~early & (times >= (math.inf if wanted.until is None else round(wanted.until * 1e6)))
     owed = assign_many(wanted.allocation, rows.units)
@@ -82,16 +84,17 @@ def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
     first, last = (int(moments.min()) / 1e6, int(moments.max()) / 1e6) if len(moments) else (None, None)
     ahead = int((moments > time.time() * 1e6 + DAY).sum())
     day = np.floor_divide(times, DAY, out=np.empty(len(times), np.int32), casting="unsafe")[order]
+    unit = unit[order]
     del moments, times
-    values = {name: _whole([part.values[place] for part in parts])[order] for place, name in enumerate(rules.fields)}
+    values = [_whole([part.values[place] for part in parts])[order] for place in range(len(rules.fields))]
     parts.clear()
     return Counted(
-        unit[order], arm, day, values,
+        unit, arm, day, dict(zip(rules.fields, values, strict=True)),
         RowCounts(
             kept=len(order), duplicates=rows.duplicates, conflicting=rows.conflicting, early=int(early.sum()),
             late=int(late.sum()), misassigned=int(wrong.sum()),
         ),
-        first, last, len(np.unique(rows.unit[wrong])), _notes(unit[order], ahead),
+        first, last, len(np.unique(rows.unit[wrong])), _notes(unit, ahead),
     )  # fmt: skip
 
 
@@ -116,7 +119,10 @@ def _identified(parts: list[Part]) -> _Rows:
     by, again, conflicting = _repeated(parts, at)
     keep[at[by[again]]] = False
     order[doubtful] = at[by]
-    return _Rows(order, keep, int(again.sum()), conflicting, unit, _names(parts, first))
+    names = _names(parts, first)
+    for part in parts:
+        del part.ids, part.unit_hashes, part.units
+    return _Rows(order, keep, int(again.sum()), conflicting, unit, names)
 
 
 def _sorted(pieces: list[Bits]) -> tuple[Places, Mask]:

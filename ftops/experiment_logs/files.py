@@ -149,6 +149,6 @@ def names(root: Path, pattern: str) -> tuple[str, ...]:
         for name in files:
             file = (Path(current) / name).relative_to(root).as_posix()
             plain = not name.startswith(".") or hidden
-            if plain and wanted.fullmatch(file) and stat.S_ISREG(os.lstat(root / file).st_mode):
+            if plain and wanted.fullmatch(file) and (root / file).is_file() and not (root / file).is_symlink():
                 found.append(file)
     return tuple(sorted(found))

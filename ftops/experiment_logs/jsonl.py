@@ -60,7 +60,10 @@ def loads(line: bytes, keys: Sequence[str]) -> Json:
         # Its words begin with what is wrong, and end with where; none of the text is in between.
         raise ValueError(f"not JSON: {str(error).split(':', maxsplit=1)[0]}") from None
     if rb"\u" in line or any(line.count(f'"{key}"'.encode()) > 1 for key in keys):
-        pairs = json.loads(line, object_pairs_hook=list)
+        try:
+            pairs = json.loads(line, object_pairs_hook=list)
+        except RecursionError:
+            raise ValueError("not JSON: nested too deep") from None
         named = [key for key, _ in pairs] if isinstance(value, dict) else []
         for key in keys:
             if named.count(key) > 1:

@@ -14,8 +14,12 @@ from ftops.experiment_logs.source import Source, in_order
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH: Final = 1 << 15
+BATCH: Final = 1 << 17
 """Rows that are decoded together."""
+BATCH_BYTES: Final = 128 << 20
+"""What the texts of those rows may take in one column, if the longest one stands in each of them."""
+LONGEST: Final = 1 << 16
+"""Bytes of a text; what is longer is no id and no unit."""
 GROUP_BYTES: Final = 2 << 30
 """What the wanted columns of one row group may take when decompressed."""
 
@@ -47,14 +51,36 @@ def parts(source: Source) -> Iterator[tuple[int, Part]]:
 def _group(source: Source, metadata: Any, columns: list[str], group: int) -> list[tuple[int, Part]]:
     import pyarrow.parquet as pq
 
-    texts = [name for name in ("experiment", "arm") if name in columns]
+    texts = ["experiment", "arm"]
+    rows = _rows_at_once(source, metadata, group)
     with pq.ParquetFile(source.content.again(), metadata=metadata, read_dictionary=texts, buffer_size=1 << 20) as file:
         found = []
-        for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns, use_threads=False):
+        for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
             named = {name: _plain(batch[name]) for name in columns}
             row = partial(_row, named)
             found.append((batch.num_rows, judge_block(Block(batch.num_rows, named, row), source.rules)))
     return found
+
+
+def _rows_at_once(source: Source, metadata: Any, group: int) -> int:
+    """How many rows of a row group are decoded together: few where a long text could be in each of them."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    chunks = [metadata.row_group(group).column(place) for place in range(metadata.num_columns)]
+    coded = [
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.path_in_schema in REQUIRED and chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page
+    ]
+    if not coded or not metadata.row_group(group).num_rows:
+        return BATCH
+    with pq.ParquetFile(source.content.again(), metadata=metadata, read_dictionary=coded, buffer_size=1 << 16) as file:
+        row = next(file.iter_batches(1, row_groups=[group], columns=coded, use_threads=False))
+    longest = max(pc.max(pc.binary_length(column.dictionary)).as_py() or 1 for column in row.columns)
+    if longest > LONGEST:
+        raise source.refused(f"a text of {longest:,} bytes", f"texts of {', '.join(coded)} have {LONGEST:,} at most")
+    return min(BATCH, BATCH_BYTES // longest)
 
 
 def _plain(column: pa.Array) -> pa.Array:

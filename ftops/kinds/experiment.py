@@ -217,7 +217,7 @@ class Experiment(Resource):
             reasons=reasons,
             steps=(*fetch, Analyze(self.metadata.name, phase, opens), CommitRecords(self.address)),
             needs=needs,
-            note=self._outlook(before, context, rows_unknown=rows_unknown),
+            note=self._outlook(before, context, opens=opens, rows_unknown=rows_unknown),
             advice=advice,
             digest=digest(inputs),
             inputs=inputs,
@@ -304,14 +304,14 @@ class Experiment(Resource):
             share, least = moved(old, new) / WHOLE, moved(old, best) / WHOLE
             yield f"{percent(share)} of the units change their arm, and {percent(least)} would do: write {written}."
 
-    def _outlook(self, before: ExperimentState | None, context: Context, *, rows_unknown: bool) -> str:
+    def _outlook(self, before: ExperimentState | None, context: Context, *, opens: bool, rows_unknown: bool) -> str:
         """What the design can find, and how long it takes: for a person who is asked to agree."""
         spec = self.spec
         if spec.state != RUNNING:
             return f"ends: {spec.state}, because {spec.reason.strip()}"
         sentences = [outlook(spec.metric, spec.design, len(spec.active), before.mean if before else None)]
         traffic, like = self._traffic(context)
-        fraction = before.fraction if before else 0.0
+        fraction = 0.0 if before is None or opens else before.fraction
         days = days_left(spec.design.target_samples, spec.least_weight, fraction, traffic)
         if days is not None and traffic is not None:
             sentences.append(f"about {days:.0f} days to go at {traffic:,.0f} new units a day, as {like} had")

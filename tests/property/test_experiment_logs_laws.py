@@ -121,7 +121,7 @@ def flat(part):
     }
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(lines(), min_size=1, max_size=6))
 def test_the_fast_way_finds_what_the_slow_way_finds(written):
     raw = b"".join(line + b"\n" for line in written)
