@@ -8,7 +8,7 @@ FTOPS := $(BIN)/ftops
 
 .PHONY: apply test lint bench engine clean
 
-apply: $(FTOPS) engine ## Do what specs/ says: the example, from data to a registered model
+apply: $(FTOPS) engine ## Do what specs/ says: the example, from data to models and the verdict of an experiment
 	$(FTOPS) apply --yes
 
 test: $(FTOPS) engine ## Every test, with the real components

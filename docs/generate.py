@@ -148,10 +148,9 @@ def _type(schema: Any, defs: Any) -> str:
     if "anyOf" in schema:
         return " or ".join(_type(each, defs) for each in schema["anyOf"] if each.get("type") != "null")
     match schema.get("type"):
-        case "array" if "prefixItems" in schema:
-            return f"[{', '.join(_type(each, defs) for each in schema['prefixItems'])}]"
         case "array":
-            return f"list of {_type(schema['items'], defs)}"
+            fixed = [_type(each, defs) for each in schema.get("prefixItems", ())]
+            return f"[{', '.join(fixed)}]" if fixed else f"list of {_type(schema['items'], defs)}"
         case "object" if "properties" not in schema:
             values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
             inner = next((_type(each, defs) for each in values if isinstance(each, dict)), "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ftops import experiment_logs
 from ftops.analysis import Look, analyze, wanted
-from ftops.analysis.observations import Wanted
+from ftops.analysis.observations import Wanted, seconds
 from ftops.kinds.experiment import RUNNING, Experiment
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace
@@ -53,7 +53,7 @@ def take_look(
     phase = phases.get(step.phase) or _opened(experiment, change.inputs, None if before is None else now)
     if step.phase in phases:
         phase = phase.model_copy(update={"arms": _arms(change.inputs)})
-    rows = wanted(experiment, _seconds(phase.started_at), _seconds(phase.ended_at))
+    rows = wanted(experiment, seconds(phase.started_at), seconds(phase.ended_at))
     observations = read_logs(workspace.root, experiment, rows)
     phase = _looked(phase, experiment, observations, now)
     running = experiment.spec.state == RUNNING
@@ -128,7 +128,7 @@ def _last(phase: Phase) -> Look | None:
 
 def _traffic(look: Look | None) -> float | None:
     """New units a day."""
-    first, last = (None, None) if look is None else (_seconds(look.first), _seconds(look.last))
+    first, last = (None, None) if look is None else (seconds(look.first), seconds(look.last))
     if look is None or first is None or last is None:
         return None
     days = max((last - first) / 86400, 1.0)
@@ -154,7 +154,3 @@ def _conclusion(experiment: Experiment, phase: Phase, look: Look | None) -> Conc
         reason=experiment.spec.reason.strip(),
         ended_at=phase.ended_at or "",
     )
-
-
-def _seconds(moment: str | None) -> float | None:
-    return None if moment is None else datetime.fromisoformat(moment).timestamp()

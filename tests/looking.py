@@ -6,7 +6,8 @@ import json
 
 import numpy as np
 
-from ftops.analysis.observations import Observations, RowCounts
+from ftops.analysis.look import Rows
+from ftops.analysis.observations import Observations
 from ftops.kinds.experiment import Experiment
 from ftops.records import ExperimentRecord, ExperimentStatus, Phase, PhaseArm, RecordMetadata
 
@@ -40,7 +41,7 @@ def columns(unit, arm, values, *, day=None, arms=("a", "b"), **more):
     unit = np.asarray(unit, np.int32)
     day = np.full(len(unit), DAY, np.int32) if day is None else np.asarray(day, np.int32)
     fields = {name: np.asarray(each, np.float64) for name, each in values.items()}
-    about = {"rows": RowCounts(len(unit), len(unit)), "digest": "d" * 64, **more}
+    about = {"rows": Rows(read=len(unit), kept=len(unit)), "digest": "d" * 64, **more}
     return Observations(tuple(arms), unit, np.asarray(arm, np.int8), day, fields, **about)
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from ftops.analysis import analyze, wanted
-from ftops.analysis.observations import RowCounts
+from ftops.analysis.look import Rows
 from ftops.analysis.rules import Looking, rising
 from tests.looking import DAY, columns, experiment, ratings, three_arms
 
@@ -168,14 +168,14 @@ def test_answers_that_are_missing_not_at_random_block():
 
 
 def test_rows_in_other_arms_than_the_hash_gives_block():
-    counts = RowCounts(read=1000, kept=800, misassigned=200)
+    counts = Rows(read=1000, kept=800, misassigned=200)
     found = look(ratings(0.5, rows=counts))
     assert found.verdict == "invalid"
     assert "20.0 % of the rows" in found.reasons[0]
 
 
 def test_a_few_such_rows_are_left_out_with_a_caution():
-    found = look(ratings(0.5, rows=RowCounts(read=1000, kept=980, misassigned=20)))
+    found = look(ratings(0.5, rows=Rows(read=1000, kept=980, misassigned=20)))
     assert found.verdict == "winner"
     assert any("2.0 % of the rows" in each for each in found.notes)
 

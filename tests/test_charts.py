@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ftops.analysis.look import Day, Distribution
 from ftops.charts import Declared, distribution_pictures, effect_pictures, forest_picture, unit_pictures
 from ftops.charts.effects import courses
-from ftops.numbers import chance_text, day_text, fixed, listed, number, p_text, percent, places_for, trimmed
 from ftops.charts.svg import spread, ticks
+from ftops.numbers import chance_text, day_text, fixed, listed, number, p_text, percent, places_for, trimmed
 from tests.experiment_records import RECORDS, compared, invalid, made_look, three_arms, winner
 
 LETTER = {"small": 5.2, "value": 7.0, "strong": 6.6}

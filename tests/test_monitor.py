@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ftops.analysis import analyze
-from ftops.analysis.observations import Observations, RowCounts
+from ftops.analysis.look import Rows
+from ftops.analysis.observations import Observations
 from ftops.kinds.experiment import Experiment
 from ftops.render.monitor import monitor_json, monitor_text
 from tests.projects import document
@@ -43,7 +44,7 @@ def look(found, units=(100, 100), days=5.0, simulated=False, lead=0.0):
     last = START + days * 86_400 if len(unit) else None
     observations = Observations(
         ("a", "b"), unit, arm, rows, {"rating": rating, "response_time_ms": times},
-        RowCounts(read=len(unit), kept=len(unit)), "0" * 64, simulated=simulated,
+        Rows(read=len(unit), kept=len(unit)), "0" * 64, simulated=simulated,
         first=START if len(unit) else None, last=last,
     )  # fmt: skip
     return analyze(found, observations)

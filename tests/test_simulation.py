@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 
 from ftops import experiment_logs
 from ftops.analysis import wanted
-from ftops.analysis.observations import RowCounts
+from ftops.analysis.look import Rows
 from ftops.assignment import assign
 from ftops.kinds.experiment import Experiment
 from ftops.simulation import Situation, simulate
@@ -116,7 +116,7 @@ def test_every_row_is_one_that_can_be_analysed(name, tmp_path):
     found = rows(spec, units=300)
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in found))
     read = experiment_logs.read([experiment_logs.LogFile.named(tmp_path / "rows.jsonl")], wanted(spec))
-    assert read.rows == RowCounts(read=len(found), kept=len(found))
+    assert read.rows == Rows(read=len(found), kept=len(found))
     assert read.simulated
     assert read.units == len(unit_arms(found))
 

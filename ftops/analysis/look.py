@@ -108,17 +108,24 @@ class Day(Strict):
 
 
 class Rows(Strict):
-    """How many rows were read, and what became of them."""
+    """How many rows were read, and what became of them: `read` is the sum of the others but for `conflicting`."""
 
-    read: int
-    kept: int
+    read: int = 0
+    kept: int = 0
     faulty: int = 0
+    """Not a row as documented."""
     duplicates: int = 0
+    """The same id again; one of them is kept, the same one in whatever order the rows stand."""
     conflicting: int = 0
+    """Of the duplicates: those that say something else than the row that was kept."""
     foreign: int = 0
+    """Of another experiment."""
     early: int = 0
+    """From before this phase."""
     late: int = 0
+    """From after the end."""
     misassigned: int = 0
+    """In an arm that the hash does not give to the unit, or of a unit that takes no part."""
 
 
 class Look(Strict):

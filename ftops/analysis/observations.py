@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from ftops.analysis.look import Rows
 from ftops.assignment import Allocation
 from ftops.kinds.experiment import Experiment
 from ftops.values import Finding
@@ -33,28 +34,6 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class RowCounts:
-    """How many rows were read, and what became of them. `read` is the sum of the others but for `conflicting`."""
-
-    read: int = 0
-    kept: int = 0
-    faulty: int = 0
-    """Not a row as documented: see `Observations.faults`."""
-    duplicates: int = 0
-    """The same id again; one of them is kept, the same one in whatever order the rows stand."""
-    conflicting: int = 0
-    """Of the duplicates: those that say something else than the row that was kept."""
-    foreign: int = 0
-    """Of another experiment."""
-    early: int = 0
-    """From before this phase."""
-    late: int = 0
-    """From after the end."""
-    misassigned: int = 0
-    """In an arm that the hash does not give to the unit, or of a unit that takes no part."""
-
-
-@dataclass(frozen=True, slots=True)
 class Observations:
     """The rows that count.
 
@@ -69,7 +48,7 @@ class Observations:
     arm: NDArray[np.int8]
     day: NDArray[np.int32]
     values: Mapping[str, NDArray[np.float64]]
-    rows: RowCounts
+    rows: Rows
     digest: str
     faults: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
@@ -100,7 +79,7 @@ def wanted(experiment: Experiment, since: float | None = None, until: float | No
     fields = {field: _FIELD_TYPES[metric.type] for metric in spec.metrics for field in metric.fields}
     if spec.covariate is not None:
         fields.setdefault(spec.covariate, "number")
-    start, end = _seconds(spec.period.start), _seconds(spec.period.end)
+    start, end = seconds(spec.period.start), seconds(spec.period.end)
     return Wanted(
         experiment.metadata.name,
         experiment.allocation,
@@ -110,5 +89,6 @@ def wanted(experiment: Experiment, since: float | None = None, until: float | No
     )
 
 
-def _seconds(moment: str | None) -> float | None:
+def seconds(moment: str | None) -> float | None:
+    """A time in RFC 3339 as unix seconds."""
     return None if moment is None else datetime.fromisoformat(moment).timestamp()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ftops.analysis import pictures, validity, verdict
 from ftops.analysis.compare import Measured, Pair, compare, measure
-from ftops.analysis.look import ArmFigures, Comparison, Look, Rows
+from ftops.analysis.look import ArmFigures, Comparison, Look
 from ftops.analysis.outcomes import Outcomes, adjusted, covariate, outcomes
 from ftops.analysis.rules import Looking
 from ftops.kinds.design import power_at, smallest_effect
@@ -26,14 +26,21 @@ _SOFTWARE: Final = ("ftops", "numpy", "scipy")
 
 def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Look], fractions: Sequence[float]) -> Look:
     """See `ftops.analysis.analyze`."""
+    # Sorting and counting millions of rows use a second processor where there is one.
+    with ThreadPoolExecutor(1) as beside:
+        distributions = beside.submit(pictures.distributions, spec, observations)
+        look = _look(spec, observations, earlier, fractions)
+        return look.model_copy(update={"distributions": distributions.result()})
+
+
+def _look(
+    spec: ExperimentSpec, observations: Observations, earlier: Sequence[Look], fractions: Sequence[float]
+) -> Look:
     import numpy as np
 
     before = (*fractions, *(each.fraction for each in earlier))
     start = Looking(spec.design, len(spec.active), 0.0, before)
-    # Sorting and counting millions of rows use a second processor where there is one.
-    with ThreadPoolExecutor(1) as beside:
-        distributions = beside.submit(pictures.distributions, spec, observations)
-        days, sums = pictures.days(spec, observations, start)
+    days, sums = pictures.days(spec, observations, start)
     primary, reduction = adjusted(sums.outcomes(observations.arm), covariate(spec.covariate, observations))
     counts = np.bincount(primary.arm, minlength=len(observations.arms))
     fewest = min(int(counts[observations.arms.index(name)]) for name in spec.active)
@@ -56,12 +63,11 @@ def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Loo
         first=_utc(observations.first),
         last=_utc(observations.last),
         fraction=_rounded(fraction),
-        rows=_rows(observations),
+        rows=observations.rows,
         arms=_arms(spec, observations, primary),
         comparisons=found.comparisons,
         srm=valid.srm,
         response=valid.response,
-        distributions=distributions.result(),
         days=days,
         verdict=decision.verdict,
         winner=decision.winner,
@@ -174,11 +180,6 @@ def _figures(spec: ExperimentSpec, primary: Outcomes, arm: int) -> ArmFigures:
         variance=sample.variance if sample.defined else None,
         ci=interval if known else None,
     )
-
-
-def _rows(observations: Observations) -> Rows:
-    counts = observations.rows
-    return Rows(**{name: getattr(counts, name) for name in Rows.model_fields})
 
 
 def _rounded(fraction: float) -> float:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST_DAYS: Final = 60
 """Points over time; a longer experiment is shown in steps of several days."""
 BINS: Final = 20
+SPREAD: Final = 2.6
 _EPOCH: Final = date(1970, 1, 1)
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95}
 
@@ -38,12 +39,12 @@ def days(spec: ExperimentSpec, observations: Observations, looking: Looking) -> 
         return (), sums
     first = int(observations.day.min())
     since = observations.day - first
-    # Sorting 16 bits is linear; longer experiments than that have steps of days anyway.
-    order = np.argsort(since.astype(np.int16) if since.max() < 2**15 else since, kind="stable")
     until = np.bincount(since).cumsum()
-    unit = observations.unit[order]
-    columns = tuple(column[order] for column in columns_of(spec.metric, observations))
-    exposed = _exposed(observations, unit, since[order], len(until))
+    unit, columns = observations.unit, columns_of(spec.metric, observations)
+    if (since[1:] < since[:-1]).any():
+        order = np.argsort(since, kind="stable")
+        since, unit, columns = since[order], unit[order], tuple(column[order] for column in columns)
+    exposed = _exposed(observations, unit, since, len(until))
     before = covariate(spec.covariate, observations)
     found, start = [], 0
     for day in _ends(len(until) - 1):
@@ -127,40 +128,29 @@ def _distribution(metric: Metric, observations: Observations) -> Distribution | 
         shares = _shares(observations, arm, values.astype(np.int16) - 1, 5)
         return Distribution(metric=metric.name, labels=("1", "2", "3", "4", "5"), shares=shares)
     log = metric.type == "duration"
-    edges = _edges(values, log=log)
-    bins = len(edges) - 1
-    low, high = (np.log(edges[[0, -1]]) if log else edges[[0, -1]]).tolist()
     place = np.log(values) if log else values.copy()
-    place -= low
-    place *= bins / (high - low)
-    np.clip(place, 0, bins - 1, out=place)
-    quantiles = {}
-    if log:
-        quantiles = {
-            name: _quantiles(values[mine], unit[mine])
-            for index, name in enumerate(observations.arms)
-            for mine in [arm == index]
-        }
+    ends = _ends_of(place)
+    edges = np.linspace(*ends, BINS + 1)
+    place -= ends[0]
+    place *= BINS / (ends[1] - ends[0])
+    np.clip(place, 0, BINS - 1, out=place)
+    shares = _shares(observations, arm, place.astype(np.int16), BINS)
+    edges = np.exp(edges) if log else edges
     return Distribution(
         metric=metric.name,
         labels=tuple(f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)),
         edges=tuple(float(f"{edge:.6g}") for edge in edges),
-        shares=_shares(observations, arm, place.astype(np.int16), bins),
-        quantiles=quantiles,
+        shares=shares,
+        quantiles=_quantiles(observations, arm, unit, values) if log else {},
     )
 
 
-def _edges(values: NDArray[np.float64], *, log: bool) -> NDArray[np.float64]:
-    """Bins between the 0.5th and the 99.5th percentile, what lies outside in the first and the last; logarithmic ones of
-    durations."""
-    import numpy as np
-
-    low, high = np.quantile(values, (0.005, 0.995))
-    if not high > low:
-        low, high = float(values.min()), float(values.max())
-    if not high > low:
-        return np.array([low, low * 1.01 if low > 0 else low + 1.0])
-    return np.geomspace(low, high, BINS + 1) if log else np.linspace(low, high, BINS + 1)
+def _ends_of(values: NDArray[np.float64]) -> tuple[float, float]:
+    """From where to where bins go: SPREAD standard deviations to both sides of the mean, as far as there are values. What
+    lies further out is counted in the first and the last bin."""
+    mean, reach = float(values.mean()), SPREAD * float(values.std())
+    low, high = max(float(values.min()), mean - reach), min(float(values.max()), mean + reach)
+    return (low, high) if high > low else (low, low + max(abs(low), 1.0) / 100)
 
 
 def _shares(
@@ -177,8 +167,15 @@ def _shares(
     }
 
 
-def _quantiles(values: NDArray[np.float64], unit: NDArray[np.int32]) -> dict[str, tuple[float, float, float]]:
+def _quantiles(
+    observations: Observations, arm: NDArray[np.int8], unit: NDArray[np.int32], values: NDArray[np.float64]
+) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """For each arm its quantiles by rows, with their intervals."""
     from ftops.stats.ratings import quantile_intervals
 
-    found = quantile_intervals(values, unit, tuple(QUANTILES.values()), 0.05)
-    return {} if found is None else dict(zip(QUANTILES, found, strict=True))
+    found = {}
+    for index, name in enumerate(observations.arms):
+        mine = arm == index
+        known = quantile_intervals(values[mine], unit[mine], tuple(QUANTILES.values()), 0.05)
+        found[name] = {} if known is None else dict(zip(QUANTILES, known, strict=True))
+    return found

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -298,7 +297,9 @@ def _past(found: Experiment, root: Path | None, *, with_looks: bool = True) -> _
             )
         )
     looks = tuple(phase.looks[number] for number in sorted(phase.looks, key=int) if with_looks)
-    return _Past(looks, _seconds(phase.started_at), _seconds(phase.ended_at))
+    from ftops.analysis.observations import seconds
+
+    return _Past(looks, seconds(phase.started_at), seconds(phase.ended_at))
 
 
 def _same_arms(found: Experiment, phase: Phase, inputs: Json) -> bool:
@@ -313,10 +314,6 @@ def _same_arms(found: Experiment, phase: Phase, inputs: Json) -> bool:
         and (arm.model == phase.arms[name].model or not arm.named[1][0].isdigit())  # an alias says no version
         for name, arm in found.spec.arms.items()
     )
-
-
-def _seconds(moment: str | None) -> float | None:
-    return None if moment is None else datetime.fromisoformat(moment).timestamp()
 
 
 def _look(

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ftops.analysis.observations import RowCounts, Wanted
+from ftops.analysis.look import Rows
+from ftops.analysis.observations import Wanted
 from ftops.assignment import assign_many
 from ftops.experiment_logs.columns import Part
 from ftops.experiment_logs.row import Rules
@@ -32,13 +33,13 @@ LARGE_SHARE: Final = 0.2
 
 @dataclass(slots=True)
 class Counted:
-    """The rows that count, in the order of their ids' hashes, as `Observations` has them."""
+    """The rows that count, by day and then in the order of their ids' hashes, as `Observations` has them."""
 
     unit: NDArray[np.int32]
     arm: NDArray[np.int8]
     day: NDArray[np.int32]
     values: dict[str, NDArray[np.float64]]
-    rows: RowCounts
+    rows: Rows
     first: float | None
     last: float | None
     misassigned_units: int
@@ -46,7 +47,7 @@ class Counted:
 
 
 @dataclass(slots=True)
-class _Rows:
+class _All:
     """What is known of all rows, in the order they were read, before it is decided which of them count.
 
     `order` are the rows in the order of their ids' hashes.
@@ -67,7 +68,7 @@ def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
     if not parts:
         none = np.zeros(0, np.int32)
         return Counted(none, none.astype(np.int8), none, {name: none.astype(float) for name in rules.fields},
-                       RowCounts(), None, None, 0, [])  # fmt: skip
+                       Rows(), None, None, 0, [])  # fmt: skip
     rows = _identified(parts)
     keep = rows.keep
     times = _whole([part.time for part in parts])
@@ -79,23 +80,40 @@ def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
     wrong = keep & (_whole([part.arm for part in parts]) != owed[rows.unit]) & ~(early | late)
     keep &= ~(early | late | wrong)
     unit, arm = _only_seen(rows.unit, owed, keep)
-    order = rows.order if keep.all() else rows.order[keep[rows.order]]
     moments = times if keep.all() else times[keep]
     first, last = (int(moments.min()) / 1e6, int(moments.max()) / 1e6) if len(moments) else (None, None)
     ahead = int((moments > time.time() * 1e6 + DAY).sum())
-    day = np.floor_divide(times, DAY, out=np.empty(len(times), np.int32), casting="unsafe")[order]
-    unit = unit[order]
+    day = np.floor_divide(times, DAY, out=np.empty(len(times), np.int32), casting="unsafe")
     del moments, times
-    values = [_whole([part.values[place] for part in parts])[order] for place in range(len(rules.fields))]
+    order, day = _by_day(rows.order if keep.all() else rows.order[keep[rows.order]], day)
+    with ThreadPoolExecutor(2) as pool:
+        ordering = pool.submit(lambda: unit[order])
+        values = list(
+            pool.map(lambda place: _whole([part.values[place] for part in parts])[order], range(len(rules.fields)))
+        )
+        unit = ordering.result()
     parts.clear()
     return Counted(
         unit, arm, day, dict(zip(rules.fields, values, strict=True)),
-        RowCounts(
+        Rows(
             kept=len(order), duplicates=rows.duplicates, conflicting=rows.conflicting, early=int(early.sum()),
             late=int(late.sum()), misassigned=int(wrong.sum()),
         ),
         first, last, len(np.unique(rows.unit[wrong])), _notes(unit, ahead),
     )  # fmt: skip
+
+
+def _by_day(order: Places, day: NDArray[np.int32]) -> tuple[Places, NDArray[np.int32]]:
+    """The rows in the order of their days and within a day as they were, and the days in that order."""
+    import numpy as np
+
+    day = day[order]
+    if not len(day):
+        return order, day
+    since = day - day.min()
+    # Numbers of 16 bits are sorted in linear time.
+    by = np.argsort(since.astype(np.int16) if since.max() < 2**15 else since, kind="stable")
+    return order[by], day[by]
 
 
 def _whole(pieces: list[Any]) -> Any:
@@ -104,7 +122,7 @@ def _whole(pieces: list[Any]) -> Any:
     return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
 
-def _identified(parts: list[Part]) -> _Rows:
+def _identified(parts: list[Part]) -> _All:
     import numpy as np
 
     # The two need nothing of each other.
@@ -122,7 +140,7 @@ def _identified(parts: list[Part]) -> _Rows:
     names = _names(parts, first)
     for part in parts:
         del part.ids, part.unit_hashes, part.units
-    return _Rows(order, keep, int(again.sum()), conflicting, unit, names)
+    return _All(order, keep, int(again.sum()), conflicting, unit, names)
 
 
 def _sorted(pieces: list[Bits]) -> tuple[Places, Mask]:

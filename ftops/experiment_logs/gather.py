@@ -57,17 +57,13 @@ class Gathered:
         if self.read and not self.parts:
             raise self._nothing()
         counted = count(self.parts, self.wanted, self.rules)
-        rows = counted.rows
         return Observations(
             arms=self.wanted.allocation.arms,
             unit=counted.unit,
             arm=counted.arm,
             day=counted.day,
             values=counted.values,
-            rows=type(rows)(
-                self.read, rows.kept, self.faulty, rows.duplicates, rows.conflicting, self.foreign, rows.early, rows.late,
-                rows.misassigned,
-            ),
+            rows=counted.rows.model_copy(update={"read": self.read, "faulty": self.faulty, "foreign": self.foreign}),
             digest=digest,
             faults=tuple(self.faults),
             notes=(*notes, *counted.notes),
