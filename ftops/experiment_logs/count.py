@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ LARGE_SHARE: Final = 0.2
 
 @dataclass(slots=True)
 class Counted:
-    """The rows that count, by day and then in the order of their ids' hashes, as `Observations` has them."""
+    """The rows that count, as `Observations` has them: by day, and of a day in the order in which they were read."""
 
     unit: NDArray[np.int32]
     arm: NDArray[np.int8]
@@ -48,12 +47,8 @@ class Counted:
 
 @dataclass(slots=True)
 class _All:
-    """What is known of all rows, in the order they were read, before it is decided which of them count.
+    """What is known of all rows, in the order they were read, before it is decided which of them count."""
 
-    `order` are the rows in the order of their ids' hashes.
-    """
-
-    order: Places
     keep: Mask
     duplicates: int
     conflicting: int
@@ -74,46 +69,62 @@ def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
     times = _whole([part.time for part in parts])
     for part in parts:
         del part.time
-    early = keep & (times < (-math.inf if wanted.since is None else round(wanted.since * 1e6)))
-    late = keep & ~early & (times >= (math.inf if wanted.until is None else round(wanted.until * 1e6)))
+    early, late = _outside(times, wanted, keep)
     owed = assign_many(wanted.allocation, rows.units)
-    wrong = keep & (_whole([part.arm for part in parts]) != owed[rows.unit]) & ~(early | late)
-    keep &= ~(early | late | wrong)
+    wrong = keep & (_whole([part.arm for part in parts]) != owed[rows.unit])
+    misassigned = int(wrong.sum())
+    if misassigned:
+        keep &= ~wrong
     unit, arm = _only_seen(rows.unit, owed, keep)
     moments = times if keep.all() else times[keep]
     first, last = (int(moments.min()) / 1e6, int(moments.max()) / 1e6) if len(moments) else (None, None)
     ahead = int((moments > time.time() * 1e6 + DAY).sum())
     day = np.floor_divide(times, DAY, out=np.empty(len(times), np.int32), casting="unsafe")
     del moments, times
-    order, day = _by_day(rows.order if keep.all() else rows.order[keep[rows.order]], day)
+    order, day = _by_day(keep, day)
+    columns = [unit, *(_whole([part.values[place] for part in parts]) for place in range(len(rules.fields)))]
     with ThreadPoolExecutor(2) as pool:
-        ordering = pool.submit(lambda: unit[order])
-        values = list(
-            pool.map(lambda place: _whole([part.values[place] for part in parts])[order], range(len(rules.fields)))
-        )
-        unit = ordering.result()
+        unit, *values = columns if order is None else pool.map(lambda column: column[order], columns)
+    del columns
     parts.clear()
     return Counted(
         unit, arm, day, dict(zip(rules.fields, values, strict=True)),
         Rows(
-            kept=len(order), duplicates=rows.duplicates, conflicting=rows.conflicting, early=int(early.sum()),
-            late=int(late.sum()), misassigned=int(wrong.sum()),
+            kept=len(day), duplicates=rows.duplicates, conflicting=rows.conflicting, early=early, late=late,
+            misassigned=misassigned,
         ),
         first, last, len(np.unique(rows.unit[wrong])), _notes(unit, ahead),
     )  # fmt: skip
 
 
-def _by_day(order: Places, day: NDArray[np.int32]) -> tuple[Places, NDArray[np.int32]]:
-    """The rows in the order of their days and within a day as they were, and the days in that order."""
+def _outside(times: Places, wanted: Wanted, keep: Mask) -> tuple[int, int]:
+    """How many rows lie before and after what is wanted; they are taken out of `keep`."""
+    early = late = 0
+    if wanted.since is not None:
+        before = keep & (times < round(wanted.since * 1e6))
+        early = int(before.sum())
+        keep &= ~before
+    if wanted.until is not None:
+        after = keep & (times >= round(wanted.until * 1e6))
+        late = int(after.sum())
+        keep &= ~after
+    return early, late
+
+
+def _by_day(keep: Mask, day: NDArray[np.int32]) -> tuple[Places | None, NDArray[np.int32]]:
+    """The rows to keep in the order of their days (None: all of them, as they are), and the days in that order."""
     import numpy as np
 
-    day = day[order]
-    if not len(day):
-        return order, day
-    since = day - day.min()
-    # Numbers of 16 bits are sorted in linear time.
-    by = np.argsort(since.astype(np.int16) if since.max() < 2**15 else since, kind="stable")
-    return order[by], day[by]
+    order = None
+    if not keep.all():
+        order = np.flatnonzero(keep)
+        day = day[order]
+    if (day[1:] < day[:-1]).any():
+        since = day - day.min()
+        # Numbers of 16 bits are sorted in linear time.
+        by = np.argsort(since.astype(np.int16) if since.max() < 2**15 else since, kind="stable")
+        order, day = by if order is None else order[by], day[by]
+    return order, day
 
 
 def _whole(pieces: list[Any]) -> Any:
@@ -136,11 +147,10 @@ def _identified(parts: list[Part]) -> _All:
     at = order[doubtful]
     by, again, conflicting = _repeated(parts, at)
     keep[at[by[again]]] = False
-    order[doubtful] = at[by]
     names = _names(parts, first)
     for part in parts:
         del part.ids, part.unit_hashes, part.units
-    return _All(order, keep, int(again.sum()), conflicting, unit, names)
+    return _All(keep, int(again.sum()), conflicting, unit, names)
 
 
 def _sorted(pieces: list[Bits]) -> tuple[Places, Mask]:

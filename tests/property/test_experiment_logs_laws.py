@@ -160,8 +160,9 @@ def observed(folder, files):
         made.append(LogFile.named(place))
     wanted = Wanted("chat", ALLOCATION, {"rating": "rating"}, since=60.0, until=180.0)
     found = read(made, wanted)
-    columns = [found.unit, found.arm, found.day, *found.values.values()]
-    return found.rows, found.first, found.last, found.misassigned_units, [repr(column.tolist()) for column in columns]
+    columns = [found.unit, found.day, *found.values.values()]
+    rows = sorted(zip(*(map(repr, column.tolist()) for column in columns), strict=True))
+    return found.rows, found.first, found.last, found.misassigned_units, found.arm.tolist(), rows
 
 
 def written(tuples):
