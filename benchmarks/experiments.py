@@ -2,7 +2,7 @@
 
 python benchmarks/experiments.py [--quick] [--only PART]
 
-Everything is simulated from a seed and judged by ftops's own functions. Prints the tables that docs/experiments.md shows.
+Everything is simulated from a seed and judged by ftops's own functions. Prints the tables that docs/explanation/experiments.md shows.
 """
 
 from __future__ import annotations

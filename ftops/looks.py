@@ -50,7 +50,7 @@ def take_look(
     if step.opens and before is not None:
         ended = phases[before.status.current].ended_at or now
         phases[before.status.current] = phases[before.status.current].model_copy(update={"ended_at": ended})
-    phase = phases.get(step.phase) or _opened(experiment, change.inputs, None if before is None else now)
+    phase = phases.get(step.phase) or Phase(started_at=_start(change.inputs, before, now), arms=_arms(change.inputs))
     if step.phase in phases:
         phase = phase.model_copy(update={"arms": _arms(change.inputs)})
     rows = wanted(experiment, seconds(phase.started_at), seconds(phase.ended_at))
@@ -78,10 +78,13 @@ def take_look(
     )
 
 
-def _opened(experiment: Experiment, inputs: Json, now: str | None) -> Phase:
-    """A phase that begins. The first one takes every row of the period; a later one those from now on, or from the start
-    of the period where the spec says one."""
-    return Phase(started_at=now if experiment.spec.period.start is None else None, arms=_arms(inputs))
+def _start(inputs: Json, before: ExperimentRecord | None, now: str) -> str | None:
+    """When a new phase begins. The first one has every row of the spec's period; a later one those from now on, or from the
+    start of the period where that was moved."""
+    if before is None:
+        return None
+    then, start = (tree.get("period", {}).get("start") for tree in (before.status.inputs, inputs))
+    return now if start is None or start == then else str(start)
 
 
 def _arms(inputs: Json) -> dict[str, PhaseArm]:

@@ -90,7 +90,7 @@ def test_below_thirty_units_nothing_is_concluded():
 def test_what_was_decided_stays():
     first = look(ratings(0.5, units=200))
     assert first.verdict == "winner"
-    later = look(ratings(0.0, units=400), earlier=[first])
+    later = look(ratings(0.0, units=400, digest="e" * 64), earlier=[first])
     assert (later.verdict, later.winner, later.decided_at, later.number) == ("winner", "b", 1, 2)
     assert later.reasons[0].startswith("Decided at look 1")
 
@@ -100,7 +100,7 @@ def test_but_not_when_the_data_turns_out_to_be_invalid():
     lost = ratings(0.5, units=400)
     keep = ~((lost.arm[lost.unit] == 1) & (np.arange(len(lost.unit)) % 2 == 0))
     unit, arm = np.unique(lost.unit[keep], return_inverse=True)[1], lost.arm[keep]
-    later = look(columns(unit, arm, {"rating": lost.values["rating"][keep]}), earlier=[first])
+    later = look(columns(unit, arm, {"rating": lost.values["rating"][keep]}, digest="e" * 64), earlier=[first])
     assert (later.verdict, later.winner, later.decided_at) == ("invalid", None, None)
 
 
@@ -400,3 +400,8 @@ def test_what_is_wanted_of_the_rows():
         "covariate": "number",
     }
     assert (found.experiment, found.since, found.until) == ("v2", 1767225600.0, 1.8e9)
+
+
+def test_the_same_data_is_the_same_look():
+    first = look(ratings(0.24, units=200, seed=4))
+    assert look(ratings(0.24, units=200, seed=4), earlier=[first]) == first

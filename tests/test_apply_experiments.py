@@ -185,6 +185,25 @@ def test_other_weights_open_a_phase_and_rows_from_before_are_told_apart(project)
     assert status["phases"]["2"]["looks"] == {}, "every row is from before"
 
 
+def test_a_phase_begins_when_the_period_was_moved_to(project):
+    root, env = project
+    declare(root, period={"start": "2026-01-01T00:00:00Z"})
+    simulate(root, env, "--units", "200")
+    apply(root, env)
+    assert "startedAt" not in status_of(root)["phases"]["1"]
+    arms = {
+        name: {**arm, "weight": weight} for (name, arm), weight in zip(SPEC["arms"].items(), (0.8, 0.2), strict=True)
+    }
+    declare(root, arms=arms, period={"start": "2026-01-10T00:00:00Z"})
+    apply(root, env)
+    phase = status_of(root)["phases"]["2"]
+    assert phase["startedAt"] == "2026-01-10T00:00:00Z"
+    assert phase["looks"]["1"]["rows"]["early"] > 0
+    declare(root, period={"start": "2026-01-10T00:00:00Z"})
+    apply(root, env)
+    assert status_of(root)["phases"]["3"]["startedAt"] > "2026-02", "the period says nothing new, so it begins now"
+
+
 def test_what_was_declared_is_frozen(project):
     root, env = project
     simulate(root, env, "--units", "200")

@@ -38,6 +38,7 @@ def _look(
 ) -> Look:
     import numpy as np
 
+    earlier = [each for each in earlier if each.data_digest != observations.digest]  # the same data is the same look
     before = (*fractions, *(each.fraction for each in earlier))
     start = Looking(spec.design, len(spec.active), 0.0, before)
     days, sums = pictures.days(spec, observations, start)

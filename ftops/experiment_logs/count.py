@@ -47,9 +47,15 @@ class Counted:
 
 @dataclass(slots=True)
 class _All:
-    """What is known of all rows, in the order they were read, before it is decided which of them count."""
+    """What is known of all rows, in the order they were read, before it is decided which of them count.
+
+    `order` are the rows in the order of their days; None where they stand so.
+    """
 
     keep: Mask
+    times: Places
+    day: NDArray[np.int32]
+    order: Places | None
     duplicates: int
     conflicting: int
     unit: NDArray[np.int32]
@@ -66,25 +72,23 @@ def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
                        Rows(), None, None, 0, [])  # fmt: skip
     rows = _identified(parts)
     keep = rows.keep
-    times = _whole([part.time for part in parts])
-    for part in parts:
-        del part.time
-    early, late = _outside(times, wanted, keep)
+    early, late = _outside(rows.times, wanted, keep)
     owed = assign_many(wanted.allocation, rows.units)
     wrong = keep & (_whole([part.arm for part in parts]) != owed[rows.unit])
     misassigned = int(wrong.sum())
     if misassigned:
         keep &= ~wrong
     unit, arm = _only_seen(rows.unit, owed, keep)
-    moments = times if keep.all() else times[keep]
+    moments = rows.times if keep.all() else rows.times[keep]
     first, last = (int(moments.min()) / 1e6, int(moments.max()) / 1e6) if len(moments) else (None, None)
     ahead = int((moments > time.time() * 1e6 + DAY).sum())
-    day = np.floor_divide(times, DAY, out=np.empty(len(times), np.int32), casting="unsafe")
-    del moments, times
-    order, day = _by_day(keep, day)
-    columns = [unit, *(_whole([part.values[place] for part in parts]) for place in range(len(rules.fields)))]
+    order = rows.order
+    if len(moments) < len(keep):
+        order = np.flatnonzero(keep) if order is None else order[keep[order]]
+    del moments, rows.times
+    columns = [unit, rows.day, *(_whole([part.values[place] for part in parts]) for place in range(len(rules.fields)))]
     with ThreadPoolExecutor(2) as pool:
-        unit, *values = columns if order is None else pool.map(lambda column: column[order], columns)
+        unit, day, *values = columns if order is None else pool.map(lambda column: column[order], columns)
     del columns
     parts.clear()
     return Counted(
@@ -111,20 +115,19 @@ def _outside(times: Places, wanted: Wanted, keep: Mask) -> tuple[int, int]:
     return early, late
 
 
-def _by_day(keep: Mask, day: NDArray[np.int32]) -> tuple[Places | None, NDArray[np.int32]]:
-    """The rows to keep in the order of their days (None: all of them, as they are), and the days in that order."""
+def _by_day(parts: list[Part]) -> tuple[Places, NDArray[np.int32], Places | None]:
+    """The times of all rows, their days, and the rows in the order of their days; None where they stand so."""
     import numpy as np
 
-    order = None
-    if not keep.all():
-        order = np.flatnonzero(keep)
-        day = day[order]
-    if (day[1:] < day[:-1]).any():
-        since = day - day.min()
-        # Numbers of 16 bits are sorted in linear time.
-        by = np.argsort(since.astype(np.int16) if since.max() < 2**15 else since, kind="stable")
-        order, day = by if order is None else order[by], day[by]
-    return order, day
+    times = _whole([part.time for part in parts])
+    for part in parts:
+        del part.time
+    day = np.floor_divide(times, DAY, out=np.empty(len(times), np.int32), casting="unsafe")
+    if not (day[1:] < day[:-1]).any():
+        return times, day, None
+    since = day - day.min()
+    # Numbers of 16 bits are sorted in linear time.
+    return times, day, np.argsort(since.astype(np.int16) if since.max() < 2**15 else since, kind="stable")
 
 
 def _whole(pieces: list[Any]) -> Any:
@@ -136,21 +139,23 @@ def _whole(pieces: list[Any]) -> Any:
 def _identified(parts: list[Part]) -> _All:
     import numpy as np
 
-    # The two need nothing of each other.
+    # These need nothing of each other, and the longest begins.
     with ThreadPoolExecutor(2) as pool:
-        sorting = pool.submit(_sorted, [part.ids[0] for part in parts])
         coding = pool.submit(_codes, parts)
+        sorting = pool.submit(_sorted, [part.ids[0] for part in parts])
+        dating = pool.submit(_by_day, parts)
         order, alike = sorting.result()
+        times, day, days = dating.result()
         unit, first = coding.result()
     keep = np.ones(len(order), np.bool_)
     doubtful = np.flatnonzero(alike | np.append(alike[1:], False))
     at = order[doubtful]
-    by, again, conflicting = _repeated(parts, at)
+    by, again, conflicting = _repeated(parts, times, at)
     keep[at[by[again]]] = False
     names = _names(parts, first)
     for part in parts:
         del part.ids, part.unit_hashes, part.units
-    return _All(keep, int(again.sum()), conflicting, unit, names)
+    return _All(keep, times, day, days, int(again.sum()), conflicting, unit, names)
 
 
 def _sorted(pieces: list[Bits]) -> tuple[Places, Mask]:
@@ -242,7 +247,7 @@ def _names(parts: list[Part], rows: Places) -> pa.Array:
     return pa.concat_arrays(taken).take(pa.array(back))
 
 
-def _repeated(parts: list[Part], at: Places) -> tuple[Places, Mask, int]:
+def _repeated(parts: list[Part], times: Places, at: Places) -> tuple[Places, Mask, int]:
     """The order of the rows `at` by id, time and what they say; which of them, so ordered, repeat the id before; and how
     many of those say something else than the first of their id, which is the one that is kept.
     """
@@ -250,7 +255,7 @@ def _repeated(parts: list[Part], at: Places) -> tuple[Places, Mask, int]:
 
     one, other = (_at([part.ids[half] for part in parts], at) for half in (0, 1))
     content = [
-        _at([part.time for part in parts], at),
+        times[at],
         *(_at([part.unit_hashes[half] for part in parts], at) for half in (0, 1)),
         _at([part.arm for part in parts], at),
         *(_at([part.values[place] for part in parts], at) for place in range(len(parts[0].values))),
