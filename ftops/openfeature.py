@@ -18,7 +18,7 @@ from openfeature.exception import (
 from openfeature.flag_evaluation import FlagMetadata, FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
-from ftops.assignment import Allocation, assign, bucket
+from ftops.assignment import WHOLE, Allocation, assign, bucket
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where, did_you_mean
 from ftops.kinds.experiment import RUNNING, Experiment
 from ftops.spec import PROJECT_FILE, find_root
@@ -107,7 +107,7 @@ def _resolve(flag: _Flag, context: EvaluationContext | None) -> tuple[str | None
     if not unit:
         raise TargetingKeyMissingError(f"set the targeting key to the unit: its {spec.unit}")
     try:
-        arm, place = assign(allocation, unit), bucket(allocation.seed, unit)
+        arm, place = assign(allocation, unit), bucket(allocation.seed, unit) / WHOLE
     except (TypeError, ValueError) as error:
         raise InvalidContextError(f"the targeting key: {error}") from error
     return arm, Reason.DEFAULT if arm is None else Reason.SPLIT, {"bucket": place}

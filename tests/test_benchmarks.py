@@ -39,6 +39,14 @@ def test_assignment():
 
 
 @pytest.mark.slow
+def test_logs():
+    said = benchmark("logs.py")
+    assert "ratio ftops : scipy: " in said
+    assert "ratio ftops : json: " in said
+    assert "goal ftops at 20,000 rows of parquet: " in said
+
+
+@pytest.mark.slow
 def test_experiments():
     said = benchmark("experiments.py")
     assert "| `obrien-fleming` |" in said

@@ -92,20 +92,24 @@ def test_arms_and_buckets_are_those_of_the_hash(root):
     units = ["user-17", "user-18", "한국", "🙂", "with space"]
     found = json.loads(ftops(root, "experiment", "assign", NAME, *units, "--format", "json").stdout)
     allocation = Allocation.of(experiment())
-    assert found == [{"unit": u, "arm": assign(allocation, u), "bucket": bucket(NAME, u)} for u in units]
+    assert found == [{"unit": u, "arm": assign(allocation, u), "bucket": bucket(NAME, u) / 10_000} for u in units]
 
 
 def test_a_unit_that_takes_no_part_has_no_arm(root):
     (root / "specs/all.yaml").write_text(yaml.safe_dump(experiment(coverage=0.0)))
     found = json.loads(ftops(root, "experiment", "assign", NAME, "u", "--format", "json").stdout)
-    assert found == [{"unit": "u", "arm": None, "bucket": bucket(NAME, "u")}]
+    assert found == [{"unit": "u", "arm": None, "bucket": bucket(NAME, "u") / 10_000}]
     assert "takes no part" in ftops(root, "experiment", "assign", NAME, "u").stdout
 
 
 def test_text_is_a_table_that_nothing_can_act_in(root):
     shown = ftops(root, "experiment", "assign", NAME, "user-17", "\x1b[31mred").stdout.splitlines()
     assert shown[0].split() == ["unit", "arm", "bucket"]
-    assert shown[1].split() == ["user-17", assign(Allocation.of(experiment()), "user-17"), str(bucket(NAME, "user-17"))]
+    assert shown[1].split() == [
+        "user-17",
+        assign(Allocation.of(experiment()), "user-17"),
+        f"{bucket(NAME, 'user-17') / 10_000:.4f}",
+    ]
     assert shown[2].split()[0] == "\\u001b[31mred"
 
 

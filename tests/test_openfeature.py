@@ -66,7 +66,7 @@ def test_a_string_is_the_arm(ask):
         assert details.value == details.variant == assign(allocation, unit)
         assert details.reason == Reason.SPLIT
         assert details.error_code is None
-        assert details.flag_metadata == {"bucket": bucket("chat-v2", unit)}
+        assert details.flag_metadata == {"bucket": bucket("chat-v2", unit) / 10_000}
     assert {flags.get_string_value("chat-v2", "none", of(unit)) for unit in UNITS} == {"a", "b"}
 
 
@@ -159,7 +159,7 @@ def test_defaults_of_the_project_count(tmp_path):
     (root / "ftops.yaml").write_text(text)
     for path in (root, root / "specs/all.yaml"):
         details = client(ExperimentProvider(path)).get_string_details("chat-v2", "-", of("user-1"))
-        assert details.flag_metadata == {"bucket": bucket("other", "user-1")}
+        assert details.flag_metadata == {"bucket": bucket("other", "user-1") / 10_000}
     api.clear_providers()
 
 

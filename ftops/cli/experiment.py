@@ -87,7 +87,7 @@ def assign(project: Path, name: str, units: tuple[str, ...], form: str) -> None:
     """Print the arm of each UNIT in the experiment NAME, which may also be the path of its spec (FILE, or FILE#NAME).
 
     A unit is what the spec's `unit` says: an id of a user or of a session. `-` reads them from stdin, one a line.
-    Models are not looked up. The bucket is where the hash puts the unit, from 0 to 9999.
+    Models are not looked up. The bucket is where the hash puts the unit, from 0 to below 1, as in the `ranges` of a spec.
     """
     from ftops import assignment
     from ftops.render import as_json
@@ -98,13 +98,14 @@ def assign(project: Path, name: str, units: tuple[str, ...], form: str) -> None:
     found = []
     for unit in _units(units):
         try:
-            found.append((unit, assignment.assign(allocation, unit), assignment.bucket(allocation.seed, unit)))
+            bucket = assignment.bucket(allocation.seed, unit) / assignment.WHOLE
+            found.append((unit, assignment.assign(allocation, unit), bucket))
         except ValueError as error:
             raise UsageError(Diagnostic(f"{unit!r} is no unit: {error}")) from None
     if form == "json":
-        click.echo(as_json([{"unit": unit, "arm": arm, "bucket": place} for unit, arm, place in found]))
+        click.echo(as_json([{"unit": unit, "arm": arm, "bucket": bucket} for unit, arm, bucket in found]))
     else:
-        rows = tuple((unit, arm or "takes no part", str(place)) for unit, arm, place in found)
+        rows = tuple((unit, arm or "takes no part", f"{bucket:.4f}") for unit, arm, bucket in found)
         click.echo("\n".join(table_lines(Table(("unit", "arm", "bucket"), rows, frozenset((2,))))))
 
 
