@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from ftops import dvc, spec
-from ftops.errors import Diagnostic
-from ftops.fields import fixed_part, is_pattern
+from ftops.errors import Diagnostic, ExternalError
+from ftops.fields import fixed_part
 from ftops.git.repository import Repository, open_repository
+from ftops.kinds.experiment import Experiment
 from ftops.kinds.training_run import TrainingRun
 from ftops.records import (
     FOLDER,
@@ -27,7 +28,7 @@ from ftops.records import (
     parse,
 )
 from ftops.spec import Specs
-from ftops.store import Store, open_regular
+from ftops.store import Store, file_identity, open_regular
 from ftops.trainer.config import shipped_templates, template_for, template_sources
 from ftops.values import (
     Address,
@@ -235,21 +236,21 @@ def _sources(workspace: Workspace) -> tuple[dict[str, Source], dict[str, Diagnos
     def md5(place: Path) -> str:
         return workspace.store.file_digest(place, "md5").removeprefix("md5:")
 
-    sources = {path: _identify(workspace, pointers, path) for path in paths}
+    resources = workspace.specs.resources.values()
+    logs = {each.spec.logs.path for each in resources if isinstance(each, Experiment)}
+    sources = {
+        path: _identify_logs(workspace, pointers, path) if path in logs else _identify(workspace, pointers, path)
+        for path in paths
+    }
     changed = {path: found for path in paths if (found := pointers.changed(path, md5)) is not None}
     return sources, changed
 
 
 def _identify(workspace: Workspace, pointers: dvc.Pointers, path: str) -> Source:
-    tracked = pointers.identify(fixed_part(path) or path)
+    """A file or folder: as its pointer says, else by its content."""
+    tracked = pointers.identify(path)
     if tracked is not None:
-        return replace(tracked, path=path)
-    if is_pattern(path):
-        from ftops import experiment_logs  # few projects have logs
-
-        files = experiment_logs.names(workspace.root, path)
-        found = sorted(workspace.store.file_digest(workspace.root / name) for name in files)
-        return Source(path, f"sha256:{digest(found)}" if found else None, present=bool(found))
+        return tracked
     place = workspace.root / path
     if place.is_dir():
         names = sorted(each.relative_to(place).as_posix() for each in place.rglob("*") if each.is_file())
@@ -259,6 +260,24 @@ def _identify(workspace: Workspace, pointers: dvc.Pointers, path: str) -> Source
         return Source(path, workspace.store.file_digest(place))
     except FileNotFoundError:
         return Source(path, None, present=False)
+
+
+def _identify_logs(workspace: Workspace, pointers: dvc.Pointers, path: str) -> Source:
+    """The files that a path or a glob stands for; an application may be writing to them."""
+    tracked = pointers.identify(fixed_part(path) or path)
+    if tracked is not None:
+        return replace(tracked, path=path)
+    from ftops import experiment_logs  # few projects have logs
+
+    found = []
+    for name in experiment_logs.names(workspace.root, path):
+        place = workspace.root / name
+        try:
+            found.append(workspace.store.file_digest(place))
+        except ExternalError:
+            # It changed while it was read. What it is by now shows that there are new rows, and a look reads them.
+            found.append(f"growing:{file_identity(place.stat())}")
+    return Source(path, f"sha256:{digest(sorted(found))}" if found else None, present=bool(found))
 
 
 # ------------------------------------------------------------------------------------------------ templates

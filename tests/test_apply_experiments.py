@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -27,6 +29,18 @@ SPEC = {
     "logs": {"path": "logs/*.jsonl"},
     "state": "running",
 }
+GROWING = """\
+import json, select, sys
+with open(sys.argv[1]) as log:
+    row = json.loads(log.readline())
+number = 0
+with open(sys.argv[1], "a", buffering=1) as log:
+    while not select.select([sys.stdin], [], [], 0.001)[0]:
+        number += 1
+        print(json.dumps(row | {"id": f"more-{number}"}), file=log)
+        if number == 1:
+            print("writing", flush=True)
+"""
 WHOLE = ("--units", "1600", "--effect", "0.5", "--seed", "3")
 
 
@@ -202,6 +216,22 @@ def test_a_phase_begins_when_the_period_was_moved_to(project):
     declare(root, period={"start": "2026-01-10T00:00:00Z"})
     apply(root, env)
     assert status_of(root)["phases"]["3"]["startedAt"] > "2026-02", "the period says nothing new, so it begins now"
+
+
+def test_logs_may_grow_while_they_are_planned_with(project):
+    """An application writes on: that stops neither a plan nor a look."""
+    root, env = project
+    simulate(root, env, *WHOLE)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", GROWING, str(root / "logs/one.jsonl")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert writer.stdout.readline() == b"writing\n"
+        assert "look at the data of v2" in ftops(root, "plan", env=env).stdout
+        apply(root, env)
+    finally:
+        writer.communicate()
+    assert looks(root)["1"]["verdict"] == "winner"
 
 
 def test_what_was_declared_is_frozen(project):
