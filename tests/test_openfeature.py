@@ -155,11 +155,11 @@ def test_of_a_project(tmp_path):
 
 def test_defaults_of_the_project_count(tmp_path):
     root = projects.write(tmp_path / "project", experiment(coverage=0.3))
-    text = projects.PROJECT + "  defaults:\n    Experiment: {seed: other}\n"
+    text = projects.PROJECT + "  defaults:\n    Experiment: {state: stopped, reason: not now}\n"
     (root / "ftops.yaml").write_text(text)
     for path in (root, root / "specs/all.yaml"):
         details = client(ExperimentProvider(path)).get_string_details("chat-v2", "-", of("user-1"))
-        assert details.flag_metadata == {"bucket": bucket("other", "user-1") / 10_000}
+        assert (details.reason, details.flag_metadata) == (Reason.DISABLED, {"state": "stopped"})
     api.clear_providers()
 
 
