@@ -8,6 +8,7 @@ import os
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from ftops.analysis.observations import Wanted
 from ftops.assignment import Allocation, Gate, assign, ranges_by_weight
 from ftops.errors import ChecksFailed, ExternalError, SpecError
 from ftops.experiment_logs import LogFile, names, read
+from ftops.experiment_logs.count import _codes
 
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
 WANTED = Wanted("chat", ALLOCATION, {"rating": "rating", "response_time_ms": "duration"})
@@ -632,3 +634,22 @@ def test_names_of_a_pattern(tmp_path):
     assert names(tmp_path, "logs/z.jsonl") == names(tmp_path, "linked/*.jsonl") == names(tmp_path, "none/*") == ()
     with pytest.raises(SpecError):
         names(tmp_path, "../*.jsonl")
+
+
+def test_units_whose_hashes_begin_alike_are_told_apart():
+    """With a million units some always do: rows are sorted by as many bits of the hash as leave room for their places."""
+    random_ = np.random.default_rng(3)
+    beginnings = random_.integers(0, 2**63, 40, dtype=np.uint64) & ~np.uint64(0xFFFF)
+    hashes = beginnings[random_.integers(0, 40, 500)] | random_.integers(0, 3, 500, dtype=np.uint64)
+    checks = random_.integers(0, 2, 500).astype(np.uint32)
+    units = np.array([f"{one}-{other}" for one, other in zip(hashes, checks, strict=True)])
+    parts = [
+        SimpleNamespace(arm=range(part.start, part.stop), unit_hashes=(hashes[part], checks[part]))
+        for part in (slice(0, 200), slice(200, 500))
+    ]
+    codes, first = _codes(parts)
+    assert len(first) == len(set(units)) > 100
+    assert (units[first][codes] == units).all()
+    order = random_.permutation(500)
+    again, _ = _codes([SimpleNamespace(arm=range(500), unit_hashes=(hashes[order], checks[order]))])
+    assert (again == codes[order]).all(), "the numbers do not depend on the order of rows"

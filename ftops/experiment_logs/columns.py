@@ -197,6 +197,9 @@ def _index(block: Block, name: str, known: list[str]) -> tuple[NDArray[np.int8],
     if isinstance(column, pa.DictionaryArray):
         texts, has = column.dictionary, column.is_valid()
         there = pc.index_in(texts, value_set=pa.array(known, texts.type)).fill_null(-1).cast(pa.int8())
+        if column.null_count == 0 and len(texts):
+            place = there.to_numpy(zero_copy_only=False)[column.indices.to_numpy(zero_copy_only=False)]
+            return place, np.ones(block.rows, np.bool_)
         found = pc.take(there, column.indices).fill_null(-1)
     else:
         has = column.is_valid()

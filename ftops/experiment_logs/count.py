@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ftops.analysis.look import Rows
 from ftops.analysis.observations import Wanted
-from ftops.assignment import assign_many
+from ftops.assignment import Allocation, assign_many
 from ftops.experiment_logs.columns import Part
 from ftops.experiment_logs.row import Rules
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     Bits = NDArray[np.uint64]
@@ -49,7 +48,7 @@ class Counted:
 class _All:
     """What is known of all rows, in the order they were read, before it is decided which of them count.
 
-    `order` are the rows in the order of their days; None where they stand so.
+    `order` are the rows in the order of their days; None where they stand so. `owed` is the arm of each unit by the hash.
     """
 
     keep: Mask
@@ -59,7 +58,7 @@ class _All:
     duplicates: int
     conflicting: int
     unit: NDArray[np.int32]
-    units: pa.Array
+    owed: NDArray[np.int8]
 
 
 def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
@@ -70,10 +69,10 @@ def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
         none = np.zeros(0, np.int32)
         return Counted(none, none.astype(np.int8), none, {name: none.astype(float) for name in rules.fields},
                        Rows(), None, None, 0, [])  # fmt: skip
-    rows = _identified(parts)
+    rows = _identified(parts, wanted.allocation)
     keep = rows.keep
     early, late = _outside(rows.times, wanted, keep)
-    owed = assign_many(wanted.allocation, rows.units)
+    owed = rows.owed
     wrong = keep & (_whole([part.arm for part in parts]) != owed[rows.unit])
     misassigned = int(wrong.sum())
     if misassigned:
@@ -136,7 +135,7 @@ def _whole(pieces: list[Any]) -> Any:
     return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
 
-def _identified(parts: list[Part]) -> _All:
+def _identified(parts: list[Part], allocation: Allocation) -> _All:
     import numpy as np
 
     # These need nothing of each other, and the longest begins.
@@ -152,10 +151,10 @@ def _identified(parts: list[Part]) -> _All:
     at = order[doubtful]
     by, again, conflicting = _repeated(parts, times, at)
     keep[at[by[again]]] = False
-    names = _names(parts, first)
+    owed = _owed(parts, first, allocation)
     for part in parts:
         del part.ids, part.unit_hashes, part.units
-    return _All(keep, times, day, days, int(again.sum()), conflicting, unit, names)
+    return _All(keep, times, day, days, int(again.sum()), conflicting, unit, owed)
 
 
 def _sorted(pieces: list[Bits]) -> tuple[Places, Mask]:
@@ -185,26 +184,43 @@ def _sorted(pieces: list[Bits]) -> tuple[Places, Mask]:
 
 
 def _codes(parts: list[Part]) -> tuple[NDArray[np.int32], Places]:
-    """A number for each unit, in the order of the hashes: of each row, and the first row of each."""
+    """A number for each unit: of each row, and a row of each. The same units in another order get the same numbers."""
     import numpy as np
 
     order, same = _sorted([part.unit_hashes[0] for part in parts])
     codes = _numbered(order, same)
     first = order[~same]
     told = [_at([part.unit_hashes[half] for part in parts], first) for half in (0, 1)]
+    shared = np.zeros(len(first), np.bool_)
     start = 0
     for part in parts:
-        end = start + len(part.arm)
-        if any((hashes[codes[start:end]] != own).any() for hashes, own in zip(told, part.unit_hashes, strict=True)):
-            break
-        start = end
-    else:
-        return codes, first
-    one, other = (_whole([part.unit_hashes[half] for part in parts]) for half in (0, 1))
-    order = np.lexsort((other, one))
-    same = np.zeros(len(order), np.bool_)
-    same[1:] = (one[order][1:] == one[order][:-1]) & (other[order][1:] == other[order][:-1])
-    return _numbered(order, same), order[~same]
+        mine = codes[start : start + len(part.arm)]
+        for hashes, own in zip(told, part.unit_hashes, strict=True):
+            shared[mine[hashes[mine] != own]] = True
+        start += len(part.arm)
+    return _parted(parts, codes, first, shared) if shared.any() else (codes, first)
+
+
+def _parted(
+    parts: list[Part], codes: NDArray[np.int32], first: Places, shared: Mask
+) -> tuple[NDArray[np.int32], Places]:
+    """What `_codes` gives, where units share a number because their hashes begin alike: the first of them by its whole hash
+    keeps it, and each other one gets a number of its own."""
+    import numpy as np
+
+    rows = np.flatnonzero(shared[codes])
+    one, other = (_at([part.unit_hashes[half] for part in parts], rows) for half in (0, 1))
+    by = np.lexsort((other, one, codes[rows]))
+    rows, one, other = rows[by], one[by], other[by]
+    code = codes[rows]
+    keeps = np.append(True, code[1:] != code[:-1])
+    begins = keeps | np.append(True, (one[1:] != one[:-1]) | (other[1:] != other[:-1]))
+    fresh = begins & ~keeps
+    numbers = np.where(fresh, len(first) + np.cumsum(fresh) - 1, code)[begins].astype(np.int32)
+    codes[rows] = numbers[np.cumsum(begins) - 1]
+    first = np.append(first, np.zeros(int(fresh.sum()), first.dtype))
+    first[numbers] = rows[begins]
+    return codes, first
 
 
 def _numbered(order: Places, same: Mask) -> NDArray[np.int32]:
@@ -230,21 +246,21 @@ def _at(pieces: list[Any], rows: Places) -> Any:
     return found
 
 
-def _names(parts: list[Part], rows: Places) -> pa.Array:
-    """The units of `rows`, which count over all parts."""
+def _owed(parts: list[Part], rows: Places, allocation: Allocation) -> NDArray[np.int8]:
+    """The arm that the hash gives to the units of `rows`, which count over all parts."""
     import numpy as np
     import pyarrow as pa
 
     bounds = np.cumsum([0, *(len(part.arm) for part in parts)])
-    order = np.argsort(rows, kind="stable")
+    order = np.argsort(rows)
     cuts = np.searchsorted(rows[order], bounds)
-    taken = [
+    units = [
         part.units.take(pa.array(rows[order[begin:end]] - start)).cast(pa.large_string())
         for part, start, begin, end in zip(parts, bounds, cuts, cuts[1:], strict=False)
     ]
-    back = np.empty(len(rows), np.int64)
-    back[order] = np.arange(len(rows))
-    return pa.concat_arrays(taken).take(pa.array(back))
+    arms = np.empty(len(rows), np.int8)
+    arms[order] = assign_many(allocation, pa.concat_arrays(units))
+    return arms
 
 
 def _repeated(parts: list[Part], times: Places, at: Places) -> tuple[Places, Mask, int]:
@@ -276,6 +292,8 @@ def _only_seen(
     """The numbers and arms of the units that have one of `rows`."""
     import numpy as np
 
+    if rows.all():
+        return unit, arm
     seen = np.zeros(len(arm), np.bool_)
     seen[unit[rows]] = True
     if seen.all():
