@@ -383,6 +383,12 @@ def test_looks_of_which_only_the_fraction_is_known():
     assert primary(after).level < primary(alone).level == pytest.approx(0.05)
 
 
+def test_a_look_at_the_target_leaves_nothing_to_spend():
+    after = look(ratings(0.5), fractions=(0.5, 1.2))
+    assert (primary(after).level, primary(after).ci, primary(after).outcome) == (0.0, None, "open")
+    assert after.verdict == "inconclusive"
+
+
 def test_what_is_wanted_of_the_rows():
     found = wanted(
         experiment(

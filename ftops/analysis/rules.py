@@ -61,7 +61,8 @@ class Looking:
             case "fixed":
                 return alpha
             case "obrien-fleming":
-                if self.fraction <= 0:
+                # A look at the target, or past it, has spent all that there was.
+                if self.fraction <= 0 or max(self.before, default=0.0) >= 1:
                     return 0.0
                 *_, bound = sequential.obrien_fleming(rising(self.before, self.fraction), alpha)
                 return sequential.level(bound)
