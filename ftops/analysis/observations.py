@@ -35,7 +35,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """The rows that count, in any order; by day they are analysed faster.
+    """The rows that count, in any order.
 
     `unit` gives for each row the index of its unit, `day` its day (since 1970-01-01, UTC), `values` for each field its
     value (NaN where the row has none). `arm` gives for each unit the index of its arm in `arms`.

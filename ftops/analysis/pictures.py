@@ -40,37 +40,32 @@ def days(spec: ExperimentSpec, observations: Observations, looking: Looking) -> 
     first = int(observations.day.min())
     since = observations.day - first
     until = np.bincount(since).cumsum()
-    unit, columns = observations.unit, columns_of(spec.metric, observations)
-    if (since[1:] < since[:-1]).any():
-        order = np.argsort(since, kind="stable")
-        since, unit, columns = since[order], unit[order], tuple(column[order] for column in columns)
-    exposed = _exposed(observations, unit, since, len(until))
-    before = covariate(spec.covariate, observations)
+    order = _order(since)
+    seen = np.zeros(observations.units, np.bool_)
+    columns, before = columns_of(spec.metric, observations), covariate(spec.covariate, observations)
     found, start = [], 0
     for day in _ends(len(until) - 1):
         rows = slice(start, start := int(until[day]))
-        sums.add(unit[rows], tuple(column[rows] for column in columns))
+        chosen = rows if order is None else order[rows]
+        unit = observations.unit[chosen]
+        sums.add(unit, tuple(column[chosen] for column in columns))
+        seen[unit] = True
         outcomes, _ = adjusted(sums.outcomes(observations.arm), before)
         effects = _effects(spec, observations.arms, outcomes, looking)
-        seen = dict(zip(observations.arms, exposed[:, day].tolist(), strict=True))
-        found.append(Day(day=str(_EPOCH + timedelta(days=first + day)), exposed=seen, effects=effects))
+        units = np.bincount(observations.arm, weights=seen, minlength=len(observations.arms))
+        exposed = {name: int(count) for name, count in zip(observations.arms, units, strict=True)}
+        found.append(Day(day=str(_EPOCH + timedelta(days=first + day)), exposed=exposed, effects=effects))
     return tuple(found), sums
 
 
-def _exposed(
-    observations: Observations, unit: NDArray[np.int32], since: NDArray[np.int32], days: int
-) -> NDArray[np.int64]:
-    """How many units each arm had seen at the end of each day (arms by days), of rows in the order of their days."""
+def _order(since: NDArray[np.int32]) -> NDArray[np.int64] | None:
+    """The rows in the order of their days, None where they stand so."""
     import numpy as np
 
-    came = np.empty(observations.units, np.int64)
-    came[unit[::-1]] = since[::-1]  # what is written last stays: the first day
-    arms = len(observations.arms)
-    return (
-        np.bincount(observations.arm.astype(np.int64) * days + came, minlength=arms * days)
-        .reshape(arms, days)
-        .cumsum(axis=1)
-    )
+    if not (since[1:] < since[:-1]).any():
+        return None
+    # Numbers of 16 bits are sorted in linear time.
+    return np.argsort(since.astype(np.int16) if since.max() < 2**15 else since, kind="stable")
 
 
 def _ends(last: int) -> Sequence[int]:

@@ -31,7 +31,7 @@ LARGE_SHARE: Final = 0.2
 
 @dataclass(slots=True)
 class Counted:
-    """The rows that count, as `Observations` has them: by day, and of a day in the order in which they were read."""
+    """The rows that count, in the order in which they were read, as `Observations` has them."""
 
     unit: NDArray[np.int32]
     arm: NDArray[np.int8]
@@ -48,13 +48,12 @@ class Counted:
 class _All:
     """What is known of all rows, in the order they were read, before it is decided which of them count.
 
-    `order` are the rows in the order of their days; None where they stand so. `owed` is the arm of each unit by the hash.
+    `owed` is the arm of each unit by the hash.
     """
 
     keep: Mask
     times: Places
     day: NDArray[np.int32]
-    order: Places | None
     duplicates: int
     conflicting: int
     unit: NDArray[np.int32]
@@ -81,13 +80,10 @@ def count(parts: list[Part], wanted: Wanted, rules: Rules) -> Counted:
     moments = rows.times if keep.all() else rows.times[keep]
     first, last = (int(moments.min()) / 1e6, int(moments.max()) / 1e6) if len(moments) else (None, None)
     ahead = int((moments > time.time() * 1e6 + DAY).sum())
-    order = rows.order
-    if len(moments) < len(keep):
-        order = np.flatnonzero(keep) if order is None else order[keep[order]]
+    all_kept = len(moments) == len(keep)
     del moments, rows.times
     columns = [unit, rows.day, *(_whole([part.values[place] for part in parts]) for place in range(len(rules.fields)))]
-    with ThreadPoolExecutor(2) as pool:
-        unit, day, *values = columns if order is None else pool.map(lambda column: column[order], columns)
+    unit, day, *values = columns if all_kept else (column[keep] for column in columns)
     del columns
     parts.clear()
     return Counted(
@@ -114,19 +110,14 @@ def _outside(times: Places, wanted: Wanted, keep: Mask) -> tuple[int, int]:
     return early, late
 
 
-def _by_day(parts: list[Part]) -> tuple[Places, NDArray[np.int32], Places | None]:
-    """The times of all rows, their days, and the rows in the order of their days; None where they stand so."""
+def _dated(parts: list[Part]) -> tuple[Places, NDArray[np.int32]]:
+    """The times of all rows, and their days."""
     import numpy as np
 
     times = _whole([part.time for part in parts])
     for part in parts:
         del part.time
-    day = np.floor_divide(times, DAY, out=np.empty(len(times), np.int32), casting="unsafe")
-    if not (day[1:] < day[:-1]).any():
-        return times, day, None
-    since = day - day.min()
-    # Numbers of 16 bits are sorted in linear time.
-    return times, day, np.argsort(since.astype(np.int16) if since.max() < 2**15 else since, kind="stable")
+    return times, np.floor_divide(times, DAY, out=np.empty(len(times), np.int32), casting="unsafe")
 
 
 def _whole(pieces: list[Any]) -> Any:
@@ -142,9 +133,9 @@ def _identified(parts: list[Part], allocation: Allocation) -> _All:
     with ThreadPoolExecutor(2) as pool:
         coding = pool.submit(_codes, parts)
         sorting = pool.submit(_sorted, [part.ids[0] for part in parts])
-        dating = pool.submit(_by_day, parts)
+        dating = pool.submit(_dated, parts)
         order, alike = sorting.result()
-        times, day, days = dating.result()
+        times, day = dating.result()
         unit, first = coding.result()
     keep = np.ones(len(order), np.bool_)
     doubtful = np.flatnonzero(alike | np.append(alike[1:], False))
@@ -154,7 +145,7 @@ def _identified(parts: list[Part], allocation: Allocation) -> _All:
     owed = _owed(parts, first, allocation)
     for part in parts:
         del part.ids, part.unit_hashes, part.units
-    return _All(keep, times, day, days, int(again.sum()), conflicting, unit, owed)
+    return _All(keep, times, day, int(again.sum()), conflicting, unit, owed)
 
 
 def _sorted(pieces: list[Bits]) -> tuple[Places, Mask]:
