@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final, Literal
 
 from pydantic import Field
@@ -70,7 +69,8 @@ def power_at(metric: Metric, design: Design, arms: int, units: tuple[float, floa
         return None
     if metric.type == "binary":
         share = 0.5 if mean is None or not 0 < mean < 1 else mean
-        effect /= math.sqrt(share * (1 - share))
+        change = effect if share + effect <= 1 else -effect
+        return sizes.power_shares(share, change, units[0], units[1], design.level(arms))
     return sizes.power(effect, units[0], units[1], design.level(arms))
 
 

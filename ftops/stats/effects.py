@@ -12,7 +12,6 @@ from ftops.stats.moments import Interval, Sample, critical, two_sided
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-Direction = Literal["increase", "decrease"]
 Test = Literal["welch-t", "two-proportion-z", "ratio-delta"]
 
 
@@ -66,15 +65,6 @@ class Effect:
         if self.se == 0:
             return None
         return self.estimate - reach * self.se, self.estimate + reach * self.se
-
-
-@dataclass(frozen=True, slots=True)
-class NonInferiority:
-    """`bound`: how bad the effect may be at most (the one-sided interval's end on the worse side); `p_value` that of
-    being worse than the margin. None where undefined."""
-
-    bound: float | None
-    p_value: float | None
 
 
 def welch(arm: Sample, baseline: Sample, test: Test = "welch-t") -> Effect:
@@ -172,20 +162,6 @@ def cohens_d(arm: Sample, baseline: Sample) -> float | None:
     weight = (arm.n - 1) / (arm.n + baseline.n - 2)
     deviation = math.sqrt(weight * arm.variance + (1 - weight) * baseline.variance)
     return _finite((arm.mean - baseline.mean) / deviation) if deviation > 0 else None
-
-
-def non_inferior(effect: Effect, margin: float, direction: Direction, alpha: float) -> NonInferiority:
-    """Whether the arm is worse than the baseline by less than `margin` (above 0, on the effect's scale), one-sided at
-    `alpha`; `direction` says which way is better. Shown when `p_value < alpha`, which is when the bound is within the margin.
-
-    By the same statistic as the effect's own test; of shares this is the test of Farrington and Manning (1990).
-    """
-    better = 1 if direction == "increase" else -1
-    statistic, interval = effect.statistic(-better * margin), effect.interval(2 * alpha)
-    if statistic is None or interval is None:
-        return NonInferiority(None, None)
-    half = two_sided(statistic, effect.df) / 2
-    return NonInferiority(interval[0 if better > 0 else 1], half if better * statistic > 0 else 1 - half)
 
 
 def _finite(value: float) -> float | None:

@@ -47,16 +47,6 @@ def _by_ranks(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return two_sided(max(0.0, distance - 0.5) / math.sqrt(n * m / 12 * (n + m + 1 - tied)))
 
 
-def shares(values: ArrayLike, edges: Sequence[float]) -> tuple[float, ...]:
-    """Which share of the values is in each bin [edges[i], edges[i + 1]), the last one closed; 0 in each for no values.
-    A value outside all bins counts in the whole alone."""
-    import numpy as np
-
-    array = np.asarray(values, dtype=np.float64)
-    counts, _ = np.histogram(array, bins=np.asarray(edges, dtype=np.float64))
-    return tuple((counts / max(1, len(array))).tolist())
-
-
 def quantile_interval(values: ArrayLike, unit_index: ArrayLike, q: float, level: float) -> Quantile | None:
     """One of `quantile_intervals`."""
     found = quantile_intervals(values, unit_index, (q,), level)
