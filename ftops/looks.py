@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ftops import experiment_logs
 from ftops.analysis import Look, analyze, wanted
 from ftops.analysis.observations import Wanted, seconds
+from ftops.errors import FtopsError
 from ftops.kinds.experiment import RUNNING, Experiment
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace
@@ -36,15 +38,29 @@ def read_logs(root: Path, experiment: Experiment, rows: Wanted) -> Observations:
         url = logs.sql.url
         if isinstance(url, FromEnvironment):
             url = url.read(os.environ, "spec.logs.sql.url")
-        return experiment_logs.read_sql(url, logs.sql.table, rows)
+        return experiment_logs.read_sql(_from_root(url, root), logs.sql.table, rows)
     files = [LogFile.of_project(root, name) for name in experiment_logs.names(root, logs.path or "")]
     return experiment_logs.read(files, rows)
 
 
+def _from_root(url: str, root: Path) -> str:
+    """`url`, in which a path of SQLite counts from the project, wherever ftops was called."""
+    start = "sqlite:///"
+    return f"{start}{(root / url.removeprefix(start)).absolute()}" if url.startswith(start) else url
+
+
 def take_look(
-    workspace: Workspace, experiment: Experiment, change: Change, step: Analyze, before: ExperimentRecord | None
+    workspace: Workspace,
+    experiment: Experiment,
+    change: Change,
+    step: Analyze,
+    before: ExperimentRecord | None,
+    tell: Callable[[str], None],
 ) -> ExperimentRecord:
-    """The record after one more look; the same look again where the data is what it was."""
+    """The record after one more look; the same look again where the data is what it was.
+
+    An experiment that ends does so also when its logs can't be read any more: by its last look, which `tell` is told.
+    """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     phases = {} if before is None else dict(before.status.phases)
     if step.opens and before is not None:
@@ -54,9 +70,13 @@ def take_look(
     if step.phase in phases:
         phase = phase.model_copy(update={"arms": _arms(change.inputs)})
     rows = wanted(experiment, seconds(phase.started_at), seconds(phase.ended_at))
-    observations = read_logs(workspace.root, experiment, rows)
-    phase = _looked(phase, experiment, observations, now)
     running = experiment.spec.state == RUNNING
+    try:
+        phase = _looked(phase, experiment, read_logs(workspace.root, experiment, rows), now)
+    except FtopsError as error:
+        if running:
+            raise
+        tell(f"{experiment.address} ends by its last look, because its logs can't be used: {error}")
     phases[step.phase] = phase if running else phase.model_copy(update={"ended_at": phase.ended_at or now})
     last = _last(phase)
     models = {name: arm.model for name, arm in phase.arms.items()}

@@ -276,6 +276,19 @@ def test_the_doctor_knows_logs(project):
     assert "data: data/chat.csv is not there" in ftops(root, "doctor", env=env, code=7).stdout
 
 
+def test_an_experiment_whose_logs_are_broken_can_be_stopped(project):
+    root, env = project
+    simulate(root, env, "--units", "200")
+    apply(root, env)
+    (root / "logs/one.jsonl").write_text('{"experiment": "another", "id": "1", "unit": "u", "arm": "a"}\n')
+    edit(root, "specs/experiment.yaml", "state: running", "state: stopped\n  reason: the logs are broken")
+    assert "ends by its last look" in apply(root, env).stderr
+    status = status_of(root)
+    assert (status["phase"], status["conclusion"]["reason"]) == ("stopped", "the logs are broken")
+    assert list(looks(root)) == ["1"]
+    assert ftops(root, "plan", "--detailed-exitcode", env=env).returncode == 0
+
+
 def test_rows_in_a_table(project):
     root, env = project
     simulate(root, env, *WHOLE, out="rows.jsonl")
@@ -286,7 +299,7 @@ def test_rows_in_a_table(project):
         holes = ", ".join("?" * len(names))
         database.executemany(f"insert into rows values ({holes})", [[row.get(name) for name in names] for row in rows])
     declare(root, logs={"sql": {"url": "sqlite:///logs.db", "table": "rows"}})
-    apply(root, env)
+    ftops(root / "specs", "apply", "--yes", env=env)  # the path of the table counts from the project
     assert status_of(root)["phases"]["1"]["looks"]["1"]["verdict"] == "winner"
     commits = git(root, "rev-list", "--count", "HEAD")
     assert "known only when it is read" in ftops(root, "plan", env=env).stdout

@@ -39,7 +39,7 @@ def look(work: Work, change: Change, step: Analyze) -> str:
     before = work.write_back.records.get(f"{FOLDER}experiments/{step.experiment}.yaml")
     if before is not None and not isinstance(before, ExperimentRecord):
         raise ExternalError(Diagnostic(f"{before.path} is no record of an experiment"))
-    record = take_look(work.workspace, experiment, change, step, before)
+    record = take_look(work.workspace, experiment, change, step, before, lambda text: work.tell(Notice(text)))
     status = record.status.model_copy(update={"input_commit": work.observed.commit})
     if before is not None and status.model_copy(update={"input_commit": before.status.input_commit}) == before.status:
         status = before.status  # the same found from the same: no commit that says only that it was looked for again
