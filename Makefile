@@ -27,6 +27,7 @@ bench: $(FTOPS) engine ## Print how ftops does beside its peers
 	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python benchmarks/assignment.py
 	$(BIN)/python benchmarks/logs.py
+	$(BIN)/python benchmarks/data.py $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/experiments.py
 	$(BIN)/python benchmarks/training.py
 

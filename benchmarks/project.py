@@ -151,8 +151,35 @@ def _write_records(workspace: Workspace, observed: Observed, changes: tuple[Chan
 
 def _dataset_record(change: Change, observed: Observed, dataset: Dataset) -> DatasetRecord:
     from ftops.records import DatasetRecord, DatasetStatus, RecordMetadata, SourceEntry
+    from ftops.records.dataset import (
+        CheckReport,
+        Counts,
+        DatasetReport,
+        Distribution,
+        FindingReport,
+        SourceFile,
+        SplitReport,
+        Statistics,
+    )
 
-    lengths = {"min": 12, "mean": 31.4, "p50": 30, "p95": 48, "max": 64}
+    lengths = Distribution(rows=600, total=18840, min=12, mean=31.4, p50=30, p95=48, max=64)
+    details = ((70 + number, f"says the same as row {7 + number}") for number in range(12))
+    report = DatasetReport(
+        shape="instruction",
+        files=tuple(
+            SourceFile(path=path, sha256=_sha(path), bytes=90_000, rows=612) for path in dataset.spec.source.files
+        ),
+        rows=Counts(read=612, dropped=12, kept=600),
+        valid=True,
+        checks=(CheckReport(name="duplicates", parameters={}, summary={"exactRows": 12}, rows=12, dropped=12),),
+        statistics=Statistics(characters={"instruction": lengths, "output": lengths}),
+        splits={
+            name: SplitReport(rows=rows, bytes=150 * rows, sha256=_sha((change.digest or "") + name))
+            for name, rows in (("train", 540), ("validation", 30), ("test", 30))
+        },
+        found={"duplicates": 12},
+        findings=tuple(FindingReport(check="duplicates", row=row, detail=detail) for row, detail in details),
+    )
     return DatasetRecord(
         metadata=RecordMetadata(name=change.address.name),
         status=DatasetStatus(
@@ -160,18 +187,7 @@ def _dataset_record(change: Change, observed: Observed, dataset: Dataset) -> Dat
             digest=change.digest,
             inputs=change.inputs,
             sources={path: SourceEntry(digest=observed.sources[path].digest) for path in dataset.source_paths()},
-            statistics={
-                "rows": 600,
-                "rowsRead": 612,
-                "invalidRows": 0,
-                "droppedRows": 12,
-                "lengths": {"instruction": lengths, "output": lengths},
-            },
-            splits={
-                name: {"rows": rows, "bytes": 150 * rows, "sha256": _sha(change.digest + name)}
-                for name, rows in (("train", 540), ("validation", 30), ("test", 30))
-            },
-            findings={"duplicates": {"exactRows": 12}},
+            report=report,
             prepared_at=NOW,
             input_commit=observed.commit,
         ),

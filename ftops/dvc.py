@@ -1,4 +1,4 @@
-"""DVC, the only adapter to it: reads `.dvc` pointers (without importing dvc), and has dvc pull what they point to."""
+"""DVC, the only adapter to it: reads `.dvc` pointers (without importing dvc), and has dvc write, pull and push them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _MANIFEST_BYTES: Final = 1 << 28
-_PULL_SECONDS: Final = 24 * 3600.0
+_SECONDS: Final = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,13 @@ class Pointers:
         manifest = self._manifest(pointer)
         return None if manifest is None else {place / name: each for name, each in manifest.items()}
 
+    def covering(self, path: str) -> Pointer | None:
+        """The pointer of `path`, or of a folder that it lies in, whether it is known there or not; None without one.
+
+        Raises SpecError for a pointer that can't be understood, and for a path out of the project.
+        """
+        return self._covering(_inside(path))
+
     def _covering(self, place: PurePosixPath) -> Pointer | None:
         """The pointer nearest to `place`: of it, or of a folder above."""
         candidates = [each for folder in place.parents for each in self._in_folder(folder)]
@@ -161,11 +168,37 @@ def md5_of(path: Path) -> str:
 
 def pull(root: Path, paths: Sequence[str], say: Callable[[str], None]) -> None:
     """Brings the content of `paths` into the work tree by `dvc pull`. Raises ExternalError with what dvc said."""
+    _dvc(root, "pull", paths, say, "check the remote: dvc remote list")
+
+
+def push(root: Path, files: Sequence[str], say: Callable[[str], None]) -> None:
+    """Brings what the pointers `files` point to to the remote by `dvc push`. Raises ExternalError with what dvc said."""
+    _dvc(root, "push", files, say, "check the remote: dvc remote list (dvc remote add -d NAME URL makes one)")
+
+
+def add(root: Path, path: str, say: Callable[[str], None]) -> str:
+    """Has DVC track `path` as it is now; returns the pointer, which is to be committed.
+
+    What lies in a folder that is tracked as a whole is tracked by tracking that folder anew. Raises ExternalError with
+    what dvc said, or where nothing has made the project one of DVC.
+    """
+    if _home(root) is None:
+        raise ExternalError(Diagnostic(f"{root} is no project of DVC", hint="dvc init, then commit what it made"))
+    place = _inside(path).as_posix()
+    covering = Pointers(root).covering(place)
+    target = place if covering is None else covering.path
+    _dvc(root, "add", [target], say, "what git tracks can't be tracked by DVC too: git rm --cached takes it out of git")
+    return f"{target}.dvc" if covering is None else covering.file
+
+
+def _dvc(root: Path, verb: str, paths: Sequence[str], say: Callable[[str], None], hint: str) -> None:
+    """Runs dvc; raises ExternalError with the last lines that it said, `hint`, and how to try by hand."""
     targets = [_inside(path).as_posix() for path in paths]
-    say(f"dvc pull {' '.join(targets)}")
+    by_hand = f"dvc {verb} {' '.join(targets)}"
+    say(by_hand)
     # A process of its own: importing dvc costs seconds, and it changes logging and signals of the process it is in.
     # -P: a folder dvc/ of the project is not taken for it.
-    command = [sys.executable, "-P", "-m", "dvc", "pull", "--", *targets]
+    command = [sys.executable, "-P", "-m", "dvc", verb, "--", *targets]
     # CI has dvc leave out its look for a newer version, which goes on in the background.
     environment = os.environ | {"DVC_NO_ANALYTICS": "1", "CI": "true"}
     try:
@@ -176,15 +209,15 @@ def pull(root: Path, paths: Sequence[str], say: Callable[[str], None]) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_PULL_SECONDS,
+            timeout=_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ExternalError(Diagnostic(f"dvc pull gave no answer in {_PULL_SECONDS / 3600:.0f} h")) from error
+        raise ExternalError(Diagnostic(f"dvc {verb} gave no answer in {_SECONDS / 3600:.0f} h")) from error
     if done.returncode:
         said = re.sub(r"://[^/@\s]+@", "://***@", done.stdout.decode(errors="replace")).strip().splitlines()[-15:]
-        hint = f"check the remote: dvc remote list; then try it by hand: dvc pull {' '.join(targets)}"
-        raise ExternalError(Diagnostic(f"dvc could not pull {', '.join(targets)}", "\n".join(said), hint))
+        hint = f"{hint}; then try it by hand: {by_hand}"
+        raise ExternalError(Diagnostic(f"dvc could not {verb} {', '.join(targets)}", "\n".join(said), hint))
 
 
 # ------------------------------------------------------------------------------------------------ reading pointers
@@ -242,10 +275,14 @@ def _pointer(file: PurePosixPath, wdir: str, out: Mapping[str, Json]) -> Pointer
 # ----------------------------------------------------------------------------------------------- reading manifests
 
 
+def _home(root: Path) -> Path | None:
+    """The folder .dvc of the project, or of the repository around it; None where DVC was never made at home."""
+    return next((each / ".dvc" for each in (root, *root.parents) if (each / ".dvc").is_dir()), None)
+
+
 def _stores(root: Path) -> list[Path]:
     """The folders of this machine where DVC keeps objects: its cache, then the remotes that are folders."""
-    home = next((each / ".dvc" for each in (root, *root.parents) if (each / ".dvc").is_dir()), None)
-    if home is None:
+    if (home := _home(root)) is None:
         return []
     stores, config = [home / "cache"], configparser.RawConfigParser()
     try:

@@ -61,7 +61,10 @@ _DATASETS: Final = sa.Table(
     _key("name"),
     *_columns(sa.Text, "digest", "phase", "record", needed=True),
     *_columns(sa.BigInteger, "train_rows", "validation_rows", "test_rows"),
-    *_columns(_JSON, "splits", "statistics", "findings", "sources", "inputs"),
+    *_columns(sa.BigInteger, "read_rows", "invalid_rows", "dropped_rows", "masked_rows", "kept_rows"),
+    *_columns(sa.Boolean, "valid"),
+    *_columns(sa.Double, "score"),
+    *_columns(_JSON, "splits", "statistics", "checks", "found", "sources", "inputs"),
     *_columns(_TIME, "prepared_at"),
     *_columns(sa.Text, "input_commit"),
 )
@@ -167,11 +170,15 @@ def _same(table: sa.Table, tree: _Row) -> _Row:
 
 
 def _dataset(record: DatasetRecord) -> _Row:
-    status = record.status
-    counted = {f"{side}_rows": _field(status.splits.get(side), "rows") for side in ("train", "validation", "test")}
+    status, report = record.status, record.status.report
+    written = {f"{side}_rows": split.rows for side, split in report.splits.items()}
+    counted = {f"{what}_rows": count for what, count in report.rows.model_dump().items()}
     return {
-        **_same(_DATASETS, status.model_dump(mode="json")),
+        **_same(_DATASETS, report.model_dump(mode="json")),
+        **_same(_DATASETS, status.model_dump(mode="json", exclude={"report"})),
+        **written,
         **counted,
+        "score": None if report.quality is None else report.quality.score,
         "name": record.metadata.name,
         "prepared_at": _time(status.prepared_at),
         "record": record.path,

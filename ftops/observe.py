@@ -169,7 +169,7 @@ def _dataset(record: DatasetRecord) -> DatasetState:
     sources = {
         path: Source(path, entry.digest, entry.pointer, present=False) for path, entry in record.status.sources.items()
     }
-    return DatasetState(record.status.digest, record.status.inputs, sources, record.status.statistics)
+    return DatasetState(record.status.digest, record.status.inputs, sources, record.status.phase == "pruned")
 
 
 def _history(record: RunRecord) -> RunHistory:
@@ -340,7 +340,8 @@ def standings(workspace: Workspace, observed: Observed) -> tuple[Standing, ...]:
 
 def _standing(address: Address, store: Store, observed: Observed, live: Mapping[str, Run]) -> Standing:
     if address.kind == "Dataset":
-        return Standing(address, "prepared" if address.name in observed.datasets else "pending")
+        recorded = observed.datasets.get(address.name)
+        return Standing(address, "pending" if recorded is None else "pruned" if recorded.pruned else "prepared")
     if address.kind == "Experiment":
         state = observed.experiments.get(address.name)
         return Standing(address, "pending" if state is None else state.verdict or state.state)

@@ -57,16 +57,19 @@ def dataset_record(change: Change, workspace: Workspace, observed: Observed) -> 
         for path in workspace.specs.resources[change.address].source_paths()
         if (source := observed.sources.get(path)) is not None
     }
+    urls = {
+        file.path: SourceEntry(digest=f"sha256:{file.sha256}")
+        for file in manifest.report.files
+        if file.path not in sources
+    }
     return DatasetRecord(
         metadata=RecordMetadata(name=change.address.name),
         status=DatasetStatus(
             phase="prepared",
             digest=manifest.digest,
             inputs=change.inputs,
-            sources=sources,
-            statistics=manifest.statistics,
-            splits=dict(manifest.splits),
-            findings=manifest.findings,
+            sources=sources | urls,
+            report=manifest.report,
             prepared_at=manifest.prepared_at,
             input_commit=observed.commit,
         ),
@@ -145,10 +148,16 @@ def _resumed_from(folder: Path, store: Store) -> str | None:
 
 
 def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:
-    """The figures to remember: first and last loss, the last evaluation's, tokens a second."""
+    """The figures to remember: first and last loss, the last evaluation's, tokens a second, and what was learned from."""
     losses = [float(event["loss"]) for event in events if isinstance(event.get("loss"), int | float)]
     found = {"firstLoss": losses[0], "loss": losses[-1]} if losses else {}
-    for name, key in (("evalLoss", "eval_loss"), ("tokensPerSecond", "tokens_per_second")):
+    for name, key in (
+        ("evalLoss", "eval_loss"),
+        ("tokensPerSecond", "tokens_per_second"),
+        ("dataRows", "rows"),
+        ("dataTokens", "tokens"),
+        ("supervisedTokens", "supervisedTokens"),
+    ):
         values = [float(event[key]) for event in events if isinstance(event.get(key), int | float)]
         if values:
             found[name] = values[-1]

@@ -16,10 +16,12 @@ from ftops.values import Json
 _KEY: Final = r"(?:[A-Za-z/][-\w./=+@]{0,127}|(?=[0-9b]*[ac-f])[0-9a-f]{40}(?:[0-9a-f]{24})?)"
 _QUOTED: Final = r"'[ -&(-~]{0,127}'"
 _NUMBER: Final = r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,20}(?:e[-+]\d{1,2})?)?"
+_PHRASE: Final = r"[A-Za-z](?:[-\w./=+@,%();]|(?<! ) (?=[-\w./=+@%(;]))*"
+_MASKED: Final = r"<[A-Z_]{1,40}>|\d[-\d]{0,20}\*[-\d*]{0,40}"
 _VERSION: Final = r"\d{1,9}\.\d{1,9}\.\d{1,9}"
 _LINE: Final = re.compile(
     rf"^((?:  ){{0,20}})(- )?(?:({_KEY}|{_QUOTED}):(?= |$))?"
-    rf"(?: ?(?:({_NUMBER})|({_KEY}(?::[-\w./=+@]+)*|{_QUOTED}|{_VERSION})|({{}}|\[\])))?$",
+    rf"(?: ?(?:({_NUMBER})|({_KEY}(?::[-\w./=+@]+)*|{_QUOTED}|{_VERSION}|{_PHRASE}|{_MASKED})|({{}}|\[\])))?$",
     re.MULTILINE | re.ASCII,
 )
 _WORDS: Final[Mapping[str, Json]] = {"true": True, "false": False, "null": None}

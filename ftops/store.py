@@ -326,7 +326,7 @@ class Store:
             yield
 
     def _sweep(self) -> None:
-        for pattern in ("data/.*.tmp", "models/.*.tmp", "runs/*/.*.tmp"):
+        for pattern in ("data/.*.tmp", "cache/data/.*.tmp", "models/.*.tmp", "runs/*/.*.tmp"):
             for leftover in self.root.glob(pattern):
                 shutil.rmtree(leftover, ignore_errors=True)
                 with contextlib.suppress(OSError):

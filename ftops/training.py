@@ -27,8 +27,6 @@ POLL_SECONDS: Final = 0.2
 LOG_LINES: Final = 20
 LOG_TAIL_BYTES: Final = 16_384
 UNREACHABLE_SECONDS: Final = 60.0
-MODEL_FIELDS: Final = ["instruction", "input", "output", "messages"]
-"""The fields of prepared rows that a tokenizer is trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +288,7 @@ def make_model(engine: Engine, init: Json, dataset: Path, target: Path) -> None:
     Raises ExternalError with the last lines of what it said when it fails.
     """
     script = Path(trainer.__file__).parent / "init_model.py"
-    request = {**init, "texts": str(dataset / "train.jsonl"), "fields": MODEL_FIELDS, "output": str(target)}
+    request = {**init, "texts": str(dataset / "train.jsonl"), "output": str(target)}
     with NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(request, file)
         file.flush()

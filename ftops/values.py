@@ -86,12 +86,23 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a data check found: in which row (from 1, of the source), which field, and a text without the data."""
+    """What a data check found: in which row (from 1, of the source), which field, and a text without the data.
+
+    `field` is a path in the row as `jq` would write it: `output`, `messages[2].content`. `entity` is which of the check's
+    kinds it is (`email`, `repetition`), `start` and `end` count code points of the field's text as it was read, and
+    `masked` stands for what is there. `line` and `byte` (of the file, where the row starts) are known of format faults.
+    """
 
     check: str
     row: int
     field: str
     detail: str
+    entity: str | None = None
+    start: int | None = None
+    end: int | None = None
+    masked: str | None = None
+    line: int | None = None
+    byte: int | None = None
 
 
 # ------------------------------------------------------------------------------------------------- changes
@@ -209,11 +220,22 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class RowChanges:
+    """How many rows of a source differ from those that were recorded; `changed` ones have the same prompt and another answer."""
+
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What would happen to one resource, and why.
 
     `inputs` is the meaning that `digest` was taken of; `needs` are the addresses that must be done before.
     A no-op has a reason too, in `note`; `advice` is what a person should decide although nothing has to be done.
+    `rows` says how the rows of a data set differ from the recorded ones, or why they were not compared; None where there is
+    nothing to compare.
     """
 
     address: Address
@@ -227,6 +249,7 @@ class Change:
     estimate: Estimate | None = None
     digest: str | None = None
     inputs: Json = None
+    rows: RowChanges | str | None = None
 
     @property
     def is_noop(self) -> bool:
@@ -280,12 +303,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DatasetState:
-    """What the record of a data set says."""
+    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose."""
 
     digest: str
     inputs: Json
     sources: Mapping[str, Source] = field(default_factory=dict)
-    statistics: Json = None
+    pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

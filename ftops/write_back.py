@@ -13,8 +13,8 @@ from ftops.git.push import PushState, push_records
 from ftops.git.repository import Repository
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace, read_records
-from ftops.records import ExperimentRecord, Record, dump, instead, is_record, merge, parse
-from ftops.render import experiment_documents
+from ftops.records import DatasetRecord, ExperimentRecord, Record, dump, instead, is_record, merge, parse
+from ftops.render import dataset_documents, experiment_documents
 from ftops.store import cannot_write, open_regular, write_atomic
 
 RESULT_BYTES = 16 * 2**20
@@ -103,7 +103,7 @@ def commit(
         there = {path: tip.read(path) for path in mine}
         parsed = {path: None if text is None else parse(path, text) for path, text in there.items()}
         joined = {path: join(parsed[path], record) for path, record in mine.items()}
-        reports = [experiment_documents(each) for each in joined.values() if isinstance(each, ExperimentRecord)]
+        reports = [_documents(each) for each in joined.values()]
         texts = {path: dump(each) for path, each in joined.items()}
         return texts | {path: text for report in reports for path, text in report.items()}
 
@@ -129,6 +129,17 @@ def commit(
         return Written("recorded already")
     kept = f"; your edits of {', '.join(made.left_alone)} were kept" if made.left_alone else ""
     return Written(f"commit {made.id[:10]} on {made.branch}{kept}")
+
+
+def _documents(record: Record) -> dict[str, bytes]:
+    """What people read of a record, beside it, by path."""
+    match record:
+        case DatasetRecord():
+            return dataset_documents(record)
+        case ExperimentRecord():
+            return experiment_documents(record)
+        case _:
+            return {}
 
 
 def read_results(folder: Path) -> dict[str, Record]:

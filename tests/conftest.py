@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ftops import engine
 
@@ -19,6 +20,9 @@ def pytest_configure(config):
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+    # How long an example takes is up to the machine, and the first one imports what the others find.
+    settings.register_profile("ftops", deadline=None)
+    settings.load_profile("ftops")
 
 
 @pytest.hookimpl(wrapper=True)

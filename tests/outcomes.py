@@ -68,7 +68,8 @@ def _looked(change, specs, observed, _):
 
 
 def _prepared(change, specs, observed, _):
-    sources = {path: observed.sources[path] for path in specs.resources[change.address].source_paths()}
+    paths = [*specs.resources[change.address].source_paths(), *specs.resources[change.address].spec.source.files]
+    sources = {path: observed.sources[path] for path in paths if path in observed.sources}
     state = DatasetState(change.digest, change.inputs, sources)
     return replace(
         observed,

@@ -47,6 +47,15 @@ def test_logs():
 
 
 @pytest.mark.slow
+def test_data():
+    said = benchmark("data.py")
+    assert "goal prepare at 4,000 rows, all its processes: " in said
+    assert "rows with personal data: 1.0000 of " in said
+    assert "rows like an earlier one: 1.0000 of " in said
+    assert "0 more that were not planted" in said
+
+
+@pytest.mark.slow
 def test_experiments():
     said = benchmark("experiments.py")
     assert "| `obrien-fleming` |" in said

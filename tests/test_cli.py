@@ -63,6 +63,7 @@ def test_the_commands_are_these():
     assert leaves == {
         "validate", "plan", "apply", "status", "logs", "schema", "run render", "commit", "index rebuild",
         "engine install", "doctor", "experiment assign", "experiment simulate", "experiment analyze", "experiment status",
+        "dataset check", "dataset add", "dataset pull", "dataset push", "dataset diff", "dataset prune",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ftops.dvc import md5_of, pointers, pull
+from ftops.dvc import add, md5_of, pointers, pull, push
 from ftops.errors import ExternalError, SpecError
 from ftops.values import Source
 
@@ -232,3 +232,65 @@ def test_a_pull_does_not_overwrite_an_edit(repo):
     with pytest.raises(ExternalError):
         pull(repo, ["more/single.jsonl"], lambda _: None)
     assert (repo / "more/single.jsonl").read_text() == "mine\n"
+
+
+# ------------------------------------------------------------------------------------------------- add and push
+
+
+def replace(place: Path, text: str) -> None:
+    """Give a file another content; dvc may have linked the old one to its cache."""
+    place.unlink(missing_ok=True)
+    place.write_text(text)
+
+
+def test_add_tracks_a_new_file_by_a_pointer_of_its_own(repo):
+    replace(repo / "more/new.csv", "new\n")
+    said = []
+    assert add(repo, "more/new.csv", said.append) == "more/new.csv.dvc"
+    assert said == ["dvc add more/new.csv"]
+    found = pointers(repo).identify("more/new.csv")
+    assert found == Source("more/new.csv", f"md5:{md5('new' + chr(10))}", f"md5:{md5('new' + chr(10))}")
+
+
+def test_add_of_what_lies_in_a_tracked_folder_tracks_the_folder_anew(repo):
+    before = folder_pointer(repo)
+    replace(repo / "datasets/sub/new.csv", "new\n")
+    assert add(repo, "datasets/sub/new.csv", lambda _: None) == "datasets.dvc"
+    assert folder_pointer(repo) != before
+    assert pointers(repo).identify("datasets/sub/new.csv").digest == f"md5:{md5('new' + chr(10))}"
+    assert not (repo / "datasets/sub/new.csv.dvc").exists()
+
+
+def test_add_names_what_is_missing(repo, tmp_path):
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain/a.csv").write_text("a\n")
+    with pytest.raises(ExternalError, match="no project of DVC") as caught:
+        add(tmp_path / "plain", "a.csv", lambda _: None)
+    assert "dvc init" in caught.value.diagnostics[0].hint
+    with pytest.raises(ExternalError, match="could not add") as caught:
+        add(repo, "more/absent.csv", lambda _: None)
+    assert "absent.csv" in caught.value.diagnostics[0].detail
+
+
+def test_push_brings_to_the_remote_what_a_pointer_points_to(repo):
+    replace(repo / "datasets/a.csv", "other\n")
+    pointer = add(repo, "datasets/a.csv", lambda _: None)
+    held = {each.name for each in (repo / "dvc-remote").rglob("*") if each.is_file()}
+    push(repo, [pointer], lambda _: None)
+    new = {each.name for each in (repo / "dvc-remote").rglob("*") if each.is_file()} - held
+    assert md5("other\n")[2:] in new
+    assert any(each.endswith(".dir") for each in new)
+
+
+def test_a_push_without_a_remote_says_how_to_get_one(repo):
+    run(repo, sys.executable, "-m", "dvc", "remote", "remove", "here")
+    with pytest.raises(ExternalError, match="could not push") as caught:
+        push(repo, ["datasets.dvc"], lambda _: None)
+    assert "dvc remote add -d" in caught.value.diagnostics[0].hint
+
+
+def test_the_pointer_of_a_folder_covers_what_it_does_not_know_yet(repo):
+    found = pointers(repo).covering("datasets/new.csv")
+    assert found is not None
+    assert (found.path, found.file) == ("datasets", "datasets.dvc")
+    assert pointers(repo).covering("elsewhere/new.csv") is None

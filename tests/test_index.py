@@ -82,8 +82,17 @@ def some_records():
         "digest": DATA,
         "inputs": {},
         "sources": {"data/chat.csv": {"digest": "sha256:1"}},
-        "statistics": {"rows": 60},
-        "splits": {"train": {"rows": 54}, "validation": {"rows": 6}},
+        "report": {
+            "shape": "instruction",
+            "files": [{"path": "data/chat.csv", "sha256": "1" * 64, "bytes": 9000, "rows": 61}],
+            "rows": {"read": 61, "invalid": 0, "dropped": 1, "masked": 2, "kept": 60},
+            "valid": True,
+            "quality": {"score": 0.97, "components": []},
+            "splits": {
+                side: {"rows": rows, "bytes": 9, "sha256": "2" * 64}
+                for side, rows in (("train", 54), ("validation", 6))
+            },
+        },
         "prepared_at": "2026-01-02T02:00:00Z",
     }
     forgotten = {**version, "run": "gone", "run_digest": BAD}
@@ -148,6 +157,9 @@ def test_what_is_in_it(url):
     assert index.rebuild(url, some_records()) == COUNTS
     assert query(url, "SELECT name, digest, train_rows, validation_rows, test_rows FROM training_datasets") == [
         ("chat", DATA, 54, 6, None)
+    ]
+    assert query(url, "SELECT read_rows, dropped_rows, masked_rows, kept_rows, score FROM training_datasets") == [
+        (61, 1, 2, 60, 0.97)
     ]
     assert query(url, "SELECT name, phase, verdict, winner, traffic FROM ab_experiments") == [
         ("v2", "running", "winner", "b", 57.14)

@@ -1,6 +1,7 @@
 """What is planned, case by case: each file below `plans/` is one, and adding one needs no Python.
 
-    history:     what was applied before, one after the other: each has `specs`, `sources`, and the addresses that `failed`
+    history:     what was applied before, one after the other: each has `specs`, `sources`, the addresses that `failed`, what
+                 was `read` of URLs, and the data sets that were `pruned`
     specs:       the documents now (`apiVersion` may be left out)
     sources:     path → its digest, or {digest, pointer, present}; null where there is neither file nor pointer
     changed:     paths whose content is not what their pointer says
@@ -60,10 +61,13 @@ class Case:
         found = Observed()
         for number, before in enumerate(self.tree.get("history", []), 1):
             specs = read(before["specs"])
-            found = replace(found, sources=sources_of(before.get("sources", self.tree["sources"])))
+            sources = {**before.get("sources", self.tree["sources"]), **before.get("read", {})}
+            found = replace(found, sources=sources_of(sources))
             plan = make_plan(specs, found)
             self._call(plan, number)
             found = applied(plan, specs, found, before.get("failed", ()))
+            pruned = {name: replace(found.datasets[name], pruned=True) for name in before.get("pruned", ())}
+            found = replace(found, datasets={**found.datasets, **pruned})
         about = self.tree.get("found", {}).items()
         looked = {name: replace(found.experiments[name], **_tuples(fields)) for name, fields in about}
         found = replace(found, experiments={**found.experiments, **looked})

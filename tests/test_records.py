@@ -150,7 +150,8 @@ def test_a_later_attempt_of_a_machine_that_has_only_that_one_counts():
 
 
 def test_different_kinds_are_a_conflict():
-    status = {"phase": "prepared", "digest": DIGEST, "inputs": {}, "sources": {}, "statistics": {}, "splits": {}}
+    report = {"shape": "instruction", "files": (), "rows": {"read": 0, "kept": 0}, "valid": False}
+    status = {"phase": "prepared", "digest": DIGEST, "inputs": {}, "sources": {}, "report": report}
     other = DatasetRecord.model_validate({"metadata": {"name": "base"}, "status": {**status, "preparedAt": "now"}})
     with pytest.raises(RecordConflict, match="another kind of record"):
         merge(other, record())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 
 import pytest
 
 from ftops import sandbox
-from ftops.errors import FtopsError, SpecError
+from ftops.errors import ChecksFailed, FtopsError, SpecError
 from ftops.trainer.config import RunValues, render_configs, shipped_templates, template_values
 
 VALUES = template_values(RunValues("full", {}, "model", "train.jsonl", "tokens"))
@@ -19,7 +21,7 @@ def render(text, **limits):
         "templates": {**shipped_templates(), "mine.j2": text},
         "requests": [{"id": "it", "template": "mine.j2", "values": VALUES}],
     }
-    return sandbox.call(TARGET, payload, **limits)["results"]["it"]
+    return sandbox.call(TARGET, payload, sandbox.Limits(**limits))["results"]["it"]
 
 
 def stopped(text, **limits):
@@ -58,7 +60,7 @@ def test_memory_bombs_name_the_memory(bomb):
 
 def test_memory_taken_outside_of_a_template_names_the_limit():
     with pytest.raises(SpecError, match="more than 256 MiB of memory"):
-        sandbox.call("builtins:bytearray", 1 << 40, memory=256 * sandbox.MIB)
+        sandbox.call("builtins:bytearray", 1 << 40, sandbox.Limits(memory=256 * sandbox.MIB))
 
 
 @pytest.mark.parametrize(
@@ -129,3 +131,33 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     stopped("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", seconds=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_descriptor_goes_along_and_another_does_not():
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as kept:
+        given.write(b"ab")
+        given.flush()
+        for file, failure in ((given, None), (kept, "Bad file descriptor")):
+            child = sandbox.Child("os:fstat", file.fileno(), sandbox.Limits(), ChecksFailed, [given.fileno()])
+            with child:
+                if failure is None:
+                    assert child.result()[6] == 2
+                else:
+                    with pytest.raises(ChecksFailed, match=failure):
+                        child.result()
+
+
+def test_whoever_leaves_early_leaves_no_process():
+    with sandbox.Child("time:sleep", 60, sandbox.Limits(seconds=120), ChecksFailed) as child:
+        assert not child.ended(within=0.2)
+        number = child._process.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+
+
+def test_the_caller_says_what_kind_of_error_it_is():
+    with (
+        sandbox.Child("time:sleep", 60, sandbox.Limits(seconds=0.3), ChecksFailed) as child,
+        pytest.raises(ChecksFailed, match=r"it took more than 0\.3 s"),
+    ):
+        child.result()

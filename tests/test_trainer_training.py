@@ -64,7 +64,7 @@ def store(engine, tmp_path_factory):
 
 
 def make_model(engine, root, output):
-    request = {**INIT, "texts": str(root / "data" / "d" / "train.jsonl"), "fields": ["messages"], "output": str(output)}
+    request = {**INIT, "texts": str(root / "data" / "d" / "train.jsonl"), "output": str(output)}
     path = root / f"{output.name}.json"
     path.write_text(json.dumps(request))
     script = Path(ftops.__file__).parent / "trainer" / "init_model.py"
@@ -165,20 +165,43 @@ def check_events(told, first_step):
 
 
 @pytest.mark.parametrize(
-    ("roles", "sequence_len", "why"), [(("system", "user"), 128, "labels"), (("user", "assistant"), 2, "empty")]
+    ("roles", "sequence_len", "why"),
+    [
+        (("system", "user"), 128, f"ftops: no supervised tokens in 2 of {ROWS} rows, as tokenised: "),
+        (("user", "assistant"), 2, "ftops: no supervised tokens: the training set is empty"),
+    ],
+    ids=["labels", "empty"],
 )
-def test_data_without_anything_to_learn_ends_before_the_first_step(engine, store, roles, sequence_len, why):
-    data = store / "data" / why
+def test_data_without_anything_to_learn_ends_before_the_first_step(engine, store, request, roles, sequence_len, why):
+    name = request.node.callspec.id
+    data = store / "data" / name
     data.mkdir()
-    (data / "train.jsonl").write_text(messages(ROWS, roles))
+    (data / "train.jsonl").write_text(messages(ROWS - 2) + messages(2, roles))
     values = replace(
         FULL,
         hyperparameters={"max_steps": 3, "sequence_len": sequence_len},
-        train_path=f"../../../data/{why}/train.jsonl",
-        prepared_path=f"../../../cache/tokens/{why}",
+        train_path=f"../../../data/{name}/train.jsonl",
+        prepared_path=f"../../../cache/tokens/{name}",
         validation_path=None,
     )
-    folder, process = begin(engine, store, why, 1, values)
+    folder, process = begin(engine, store, name, 1, values)
     assert process.wait(300) != 0
     assert events(folder) == []
-    assert "ftops: no supervised tokens" in (folder / "output.log").read_text(), why
+    assert why in (folder / "output.log").read_text()
+
+
+def test_the_beginning_says_what_is_learned_from(engine, store):
+    data = store / "data" / "long"
+    data.mkdir()
+    long = json.dumps({"messages": [{"role": role, "content": "말 " * 200} for role in ("user", "assistant")]}) + "\n"
+    (data / "train.jsonl").write_text(messages(5) + long * 3)
+    values = replace(
+        FULL,
+        hyperparameters={"max_steps": 1, "sequence_len": 128},
+        train_path="../../../data/long/train.jsonl",
+        prepared_path="../../../cache/tokens/long",
+        validation_path=None,
+    )
+    begun = finish(*begin(engine, store, "long", 1, values))[0]
+    assert (begun["event"], begun["rows"], begun["droppedRows"]) == ("begin", 5, 3)
+    assert 0 < begun["supervisedTokens"] < begun["tokens"] <= 5 * begun["longestRow"] <= 5 * 128

@@ -15,6 +15,7 @@ from ftops.apply.work import Work
 from ftops.configs import render
 from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
+from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.training_run import run_address
 from ftops.plan import runner_of
 from ftops.training import Ended, Start, Training, last_checkpoint, make_model
@@ -28,12 +29,35 @@ def prepare(work: Work, step: PrepareData, address: Address) -> str:
     prepared = pipeline.prepare(
         dataset.spec,
         step.digest,
-        work.workspace.root,
-        {path: work.observed.sources.get(path) for path in dataset.spec.source.files},
+        _origin(work, dataset),
         work.store,
         lambda stage, done, total: work.tell(DataProgress(address, stage, done, total)),
+        keep=_current(work),
     )
-    return ", ".join(f"{name} {split['rows']:,}" for name, split in prepared.splits.items())
+    for warning in prepared.report.warnings:
+        work.tell(Notice(f"{dataset.address}: {warning}"))
+    return ", ".join(f"{name} {split.rows:,}" for name, split in prepared.splits.items())
+
+
+def _origin(work: Work, dataset: Dataset) -> pipeline.Origin:
+    """What the rows are made from, as it was planned, and the version of the record to compare them with."""
+    recorded = work.observed.datasets.get(dataset.metadata.name)
+    before = {} if recorded is None else recorded.sources
+    return pipeline.Origin(
+        work.workspace.root,
+        {path: work.observed.sources.get(path) for path in dataset.source_paths()},
+        {name: work.store.data(work.changes[dataset_address(name)].digest or "") for name in dataset.spec.others},
+        None if recorded is None else work.store.data(recorded.digest),
+        {path: source.digest for path, source in before.items() if source.digest is not None and "://" in path},
+    )
+
+
+def _current(work: Work) -> set[str]:
+    """The digests of the data sets as they are recorded, and as they are planned."""
+    planned = {
+        each.digest for address, each in work.changes.items() if address.kind == Dataset.kind_name and each.digest
+    }
+    return planned | {each.digest for each in work.observed.datasets.values()}
 
 
 def make_base_model(work: Work, change: Change, step: MakeBaseModel) -> str:
@@ -133,7 +157,7 @@ def _require_inputs(work: Work, change: Change) -> None:
         hint = f"remove {folder} and run `ftops apply` again: it is prepared anew"
         raise ExternalError(*(replace(each, hint=hint, address=str(change.address)) for each in damaged))
     split = work.dataset(run.spec.dataset).spec.split
-    empty = [name for name in ("train", "validation") if getattr(split, name) and not manifest.splits[name]["rows"]]
+    empty = [name for name in ("train", "validation") if getattr(split, name) and not manifest.splits[name].rows]
     if empty:
         raise ChecksFailed(
             Diagnostic(

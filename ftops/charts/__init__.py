@@ -8,6 +8,7 @@ from __future__ import annotations
 from ftops.charts.distributions import distribution_pictures
 from ftops.charts.effects import effect_pictures
 from ftops.charts.forest import forest_picture, outcome
+from ftops.charts.histogram import cluster_picture, histogram_picture
 from ftops.charts.reading import Declared
 from ftops.charts.svg import Picture
 from ftops.charts.units import unit_pictures
@@ -15,9 +16,11 @@ from ftops.charts.units import unit_pictures
 __all__ = [
     "Declared",
     "Picture",
+    "cluster_picture",
     "distribution_pictures",
     "effect_pictures",
     "forest_picture",
+    "histogram_picture",
     "outcome",
     "unit_pictures",
 ]

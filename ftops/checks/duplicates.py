@@ -1,46 +1,79 @@
-"""Rows that say the same as an earlier row."""
+"""Rows that say the same as an earlier row, exactly or nearly."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
 
-from ftops.checks.rows import CheckResult, row_digests, row_numbers
+from ftops.checks.rows import CheckResult
 from ftops.fields import Strict
 from ftops.values import Finding
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from ftops.checks.rows import Rows
+    from ftops.checks.similar import Shared
+
+VERSION: Final = 1
+
+Action = Literal["report", "drop", "fail"]
+
+
+class Near(Strict):
+    threshold: float = Field(
+        default=0.95, ge=0.7, le=1, description="Rows whose sets of tokens have at least this Jaccard index are alike."
+    )
+    action: Action = Field(default="report", description="What happens to a row that is like an earlier one.")
+    ngrams: int | None = Field(
+        default=None, ge=2, le=32, description="Compare runs of so many characters; words when absent."
+    )
 
 
 class Duplicates(Strict):
-    exact: Literal["report", "drop", "fail"] = Field(
+    exact: Action = Field(
         default="drop", description="What happens to a row whose text fields all equal those of an earlier row."
     )
+    near: Near | None = Field(default=None, description="Whether rows that are nearly equal are looked for.")
 
-    def run(self, table: pa.Table) -> CheckResult:
-        """The rows beyond the first of each group of equal rows; `clusters` counts the groups.
+    def run(self, rows: Rows) -> CheckResult:
+        """The rows beyond the first of each group of equal rows (`exactRows`), and the further ones beyond the first of
+        each cluster (`nearRows`); `clusters` counts those of two rows and more.
 
-        Of a group the first row stays, which is the one with the lowest number.
+        A cluster is what chains of equal and nearly equal rows connect. Its lowest row stays. Where near-duplicates are
+        dropped, a row that equals one of them goes with it.
         """
-        import pyarrow as pa
+        from ftops.checks.similar import alike
 
-        first: dict[bytes, int] = {}
-        repeated: set[int] = set()
-        kept: list[bool] = []
+        near = self.near
+        found = alike(rows, near.threshold, near.ngrams) if near is not None else alike(rows, None)
         findings: list[Finding] = []
-        for row, digest in zip(row_numbers(table), row_digests(table), strict=True):
-            earlier = first.setdefault(digest, row)
-            kept.append(earlier == row)
-            if earlier != row:
-                repeated.add(earlier)
-                findings.append(Finding("duplicates", row, "", f"says the same as row {earlier}"))
-        if self.exact == "drop" and findings:
-            table = table.filter(pa.array(kept, pa.bool_()))
+        dropped: set[int] = set()
+        clusters: dict[int, int] = {}
+        numbers = found.numbers.tolist()
+        for place in (found.lowest != range(len(numbers))).nonzero()[0].tolist():
+            row, first, lowest = numbers[place], numbers[found.first[place]], numbers[found.lowest[place]]
+            entity, detail = "exact", f"says the same as row {first}"
+            if first == row:
+                entity, detail = "near", _nearly(lowest, found.shared[place], near)
+            findings.append(Finding("duplicates", row, "", detail, entity))
+            clusters[row] = lowest
+            if (first != row and self.exact == "drop") or (first != lowest and near and near.action == "drop"):
+                dropped.add(row)
+        exact = sum(finding.entity == "exact" for finding in findings)
+        fails = (self.exact == "fail" and exact) or (near and near.action == "fail" and exact < len(findings))
         return CheckResult(
-            table,
             tuple(findings),
-            {"exactRows": len(findings), "clusters": len(repeated)},
-            failed=self.exact == "fail" and bool(findings),
+            {"exactRows": exact, "nearRows": len(findings) - exact, "clusters": len(set(clusters.values()))},
+            frozenset(dropped),
+            clusters=clusters,
+            failed=bool(fails),
         )
+
+
+def _nearly(lowest: int, shared: Shared, near: Near | None) -> str:
+    """Why a row is in the cluster of the row `lowest`, of which it can be unlike: others stand between them."""
+    from ftops.checks.joins import Bound
+
+    if near is not None and shared.reaches(Bound.of(near.threshold)):
+        return f"is nearly the same as row {lowest}, Jaccard {shared}"
+    return f"is nearly the same as a row that leads to row {lowest}, which it has a Jaccard index of {shared} with"

@@ -1,57 +1,34 @@
-"""What a field must hold, for every shape: the rules that a row is measured by while it is read."""
+"""Faults of format, counted: which rows break their shape, and how, is found while they are read (`ftops.data`)."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
 
-ROLES: Final = ("system", "user", "assistant", "tool")
+from ftops.values import Finding
 
-
-def text_fault(value: Any, *, required: bool) -> str | None:
-    """What is wrong with the value of a text field, without the value; None when nothing is."""
-    if value is None:
-        return "is missing" if required else None
-    if not isinstance(value, str):
-        return f"must be text, found {_kind(value)}"
-    return "is empty" if required and (not value or value.isspace()) else None
-
-
-def messages_fault(value: Any) -> str | None:
-    """What is wrong with a chat: a list of {role, content} in which the assistant speaks."""
-    if value is None:
-        return "is missing"
-    if not isinstance(value, list):
-        return f"must be a list of messages, found {_kind(value)}"
-    for number, message in enumerate(value, 1):
-        if (fault := _message_fault(message)) is not None:
-            return f"message {number} {fault}"
-    if not any(message["role"] == "assistant" for message in value):
-        return "has no message of the assistant: nothing could be learned"
-    return None
+CHECK: Final = "format"
+"""The name of the check that these findings are of."""
+WORDS: Final = {
+    "missing": "is missing", "empty": "is empty", "not text": "is no text", "NUL": "has a NUL character",
+    "no list": "is no list", "no object": "is no object", "role": "is unknown", "no answer": "has no answer",
+    "no question": "has no question", "two systems": "stands twice", "prompt": "answers something else",
+    "tool call": "is no call", "tools": "is no list of tools",
+}  # fmt: skip
+_INDEX: Final = re.compile(r"\[\d+\]")
 
 
-def _message_fault(message: Any) -> str | None:
-    if not isinstance(message, dict):
-        return f"must be an object, found {_kind(message)}"
-    if message.get("role") not in ROLES:
-        return f"has no role of {', '.join(ROLES)}"
-    if message.get("tool_calls") or message.get("function_call"):
-        return "calls a tool, which is not supported"
-    fault = text_fault(message.get("content"), required=True)
-    return None if fault is None else f"has content that {fault}"
+def fault(finding: Finding) -> str:
+    """What a fault is counted under: `output is empty`, `messages[].role is unknown`, `unreadable`."""
+    where = _INDEX.sub("[]", finding.field)
+    name = finding.entity or finding.detail
+    return f"{where} {WORDS.get(name, name)}" if where else name
 
 
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "text"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
+def by_fault(findings: Iterable[Finding]) -> dict[str, int]:
+    """How many rows have each fault, the most frequent first."""
+    seen = {(fault(finding), finding.row) for finding in findings if finding.check == CHECK}
+    counted = Counter(name for name, _ in seen)
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))

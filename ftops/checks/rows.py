@@ -1,58 +1,136 @@
-"""What every data check is given and gives back, and the one encoding that texts are compared and split by."""
+"""What every data check is given and gives back.
+
+Rows come as Arrow record batches with the column `row` (int64, the number in the source, from 1, rising) and one column
+for each field, none of them null:
+
+    instruction, input, system, output, chosen, rejected, text    large_string, empty where an optional one is absent
+    tools                                                         large_string: canonical JSON of a list, or empty
+    messages                                                      large_list<MESSAGE>
+
+A MESSAGE has `role`, and `content`, `name`, `tool_call_id`, `tool_calls` (canonical JSON of a list), each null where absent.
+`checks/texts.py` gives all texts of a batch, wherever they are nested.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ftops.values import Json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from ftops.values import Finding
 
-PLACES: Final = ("row", "line", "byte")
-"""The columns that say where a row was read: its number (from 1), the line and the byte it starts at, or null."""
 BATCH: Final = 8192
 """Rows that are Python objects at one time."""
+MESSAGES: Final = "messages"
+"""The field that holds a chat; every other field holds text."""
+TOOLS: Final = "tools"
+"""The field that holds the functions which a chat may call, as JSON."""
+STRATUM: Final = "stratum"
+"""The column that a split is stratified by, where one is named. It is no field: nothing is learned from it."""
+
+
+def message_type() -> Any:
+    """The Arrow type of one message of a chat."""
+    import pyarrow as pa
+
+    return pa.struct([
+        ("role", pa.string()), ("content", pa.large_string()), ("name", pa.string()),
+        ("tool_call_id", pa.string()), ("tool_calls", pa.large_string()),
+    ])  # fmt: skip
+
+
+def field_type(name: str) -> Any:
+    """The Arrow type of the column of a field."""
+    import pyarrow as pa
+
+    return pa.large_list(message_type()) if name == MESSAGES else pa.large_string()
+
+
+class Rows(Protocol):
+    """Rows on their way through the checks: read as often as a check wants, batch by batch, never all at once."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that a model learns from, sorted."""
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+
+    @property
+    def found(self) -> tuple[Finding, ...]:
+        """What was found before: format faults, and the findings of the checks that ran earlier."""
+
+    @property
+    def read(self) -> int:
+        """How many rows were read of the source: these, those with faults, and those that were dropped."""
+
+    @property
+    def checked(self) -> tuple[str, ...]:
+        """The names of the checks that ran earlier, whether they found something or not."""
+
+    @property
+    def others(self) -> Mapping[str, Iterable[pa.RecordBatch]]:
+        """The rows of other data sets that the spec names, by name: as prepared, in batches of text columns."""
+
+    def strata(self) -> pa.ChunkedArray | None:
+        """For each row the value of the column that the split is stratified by, null where it has none; None without one."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Every row, in order; at most BATCH in a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """Rows that are at hand as a table."""
+
+    table: pa.Table
+    found: tuple[Finding, ...] = ()
+    others: Mapping[str, Iterable[pa.RecordBatch]] = field(default_factory=dict)
+    checked: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return text_fields(self.table.column_names)
+
+    @property
+    def count(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def read(self) -> int:
+        return self.count
+
+    def strata(self) -> pa.ChunkedArray | None:
+        return self.table[STRATUM] if STRATUM in self.table.column_names else None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        return iter(self.table.to_batches(max_chunksize=BATCH))
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check leaves and what it found.
+    """What a check found, and what is to become of the rows.
 
-    `table` holds the rows that go on, in their order. `findings` name rows and fields and never hold the data itself,
-    for they are shown and committed. `summary` counts what was found. `failed`: the spec wants this to stop everything.
+    `findings` name rows and fields and never hold the data itself, for they are shown and committed. `summary` counts
+    what was found. `dropped` are the numbers of rows that go no further; a finding says why. `changed` is a table of `row`
+    and all fields, with the new texts of the rows that have some. `clusters` gives for each row that is like an earlier one
+    and stays the lowest row of its cluster. `failed`: the spec wants this to stop everything.
     """
 
-    table: pa.Table
     findings: tuple[Finding, ...] = ()
-    summary: Mapping[str, int] = field(default_factory=dict)
+    summary: Mapping[str, Json] = field(default_factory=dict)
+    dropped: frozenset[int] = frozenset()
+    changed: pa.Table | None = None
+    clusters: Mapping[int, int] = field(default_factory=dict)
     failed: bool = False
 
 
-def text_fields(table: pa.Table) -> list[str]:
-    """The columns that hold what a model learns from, sorted."""
-    return sorted(set(table.column_names) - set(PLACES))
-
-
-def row_digests(table: pa.Table, key: bytes = b"") -> Iterator[bytes]:
-    """16 bytes for each row, equal just where all text fields are: BLAKE2b (RFC 7693), with `key` of at most 64 bytes.
-
-    It is taken of the JSON object of the fields, so that texts that only look the same when joined, such as
-    ("a,b", "c") and ("a", "b,c"), differ. An empty field counts as none: it makes no difference that one is asked for.
-    """
-    import orjson
-
-    fields = text_fields(table)
-    for batch in table.select(fields).to_batches(max_chunksize=BATCH):
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            texts = {field: text for field, text in zip(fields, row, strict=True) if text}
-            yield hashlib.blake2b(orjson.dumps(texts), digest_size=16, key=key).digest()
-
-
-def row_numbers(table: pa.Table) -> Iterator[int]:
-    """The number of each row in its source, from 1."""
-    return chain.from_iterable(chunk.to_pylist() for chunk in table["row"].chunks)
+def text_fields(columns: Iterable[str]) -> tuple[str, ...]:
+    """Of the columns of rows those that are fields, sorted."""
+    return tuple(sorted(set(columns) - {"row", "line", "byte", STRATUM}))

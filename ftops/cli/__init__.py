@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "status": _Entry("status", "Show every resource and how far it is."),
     "logs": _Entry("logs", "Print what a training writes."),
     "schema": _Entry("schema", "Print the JSON Schema of a kind."),
+    "dataset": _Entry("dataset", "Check data, track it with DVC, compare versions, free their space."),
     "run": _Entry("run", "Look into a training run."),
     "experiment": _Entry("experiment", "Assign, simulate, analyse and watch A/B experiments."),
     "commit": _Entry("commit", "Commit results that `apply --no-commit --results DIR` left."),

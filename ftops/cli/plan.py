@@ -61,9 +61,11 @@ def sealed_plan(workspace: Workspace, choice: Choice) -> tuple[Plan, Observed]:
     from ftops.configs import render_plan
     from ftops.observe import observe
     from ftops.plan import make_plan, make_seal
+    from ftops.rowdiff import with_rows
 
     observed = observe(workspace)
     plan = make_plan(workspace.specs, observed, targets=choice.targets, excludes=choice.excludes)
+    plan = with_rows(plan, workspace.specs, observed, workspace.root, workspace.store)
     configs = {str(address): config.digest for address, config in render_plan(plan, workspace).items()}
     return replace(plan, seal=make_seal(plan, workspace.specs, observed, configs)), observed
 

@@ -1,18 +1,16 @@
-"""Rows out: one JSON object a line, always the same bytes for the same rows."""
+"""Rows out, a line each."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ftops.values import Json
-
 
 class JsonlWriter:
-    """Writes a new file, object by object, with the keys in the order they come in; counts and hashes what it wrote."""
+    """Writes lines to a new file; counts and hashes what it wrote."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "xb")  # noqa: PTH123, SIM115  (closed by __exit__)
@@ -26,11 +24,8 @@ class JsonlWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def write(self, objects: Iterable[Json]) -> None:
-        """Add one line for each of `objects`; raises OSError when the disk does."""
-        import orjson
-
-        lines = [orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in objects]
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Add `lines`, which have their ends; raises OSError when the disk does."""
         text = b"".join(lines)
         self._file.write(text)
         self._sha256.update(text)

@@ -26,8 +26,7 @@ def merge(tip: Record | None, mine: Record) -> Record:
         case None, _:
             return mine
         case DatasetRecord(), DatasetRecord():
-            same = tip.status.digest == mine.status.digest and tip.status.splits == mine.status.splits
-            return tip if same else mine
+            return _merge_datasets(tip, mine)
         case RunRecord(), RunRecord():
             return _merge_runs(tip, mine)
         case ModelRecord(), ModelRecord():
@@ -38,6 +37,15 @@ def merge(tip: Record | None, mine: Record) -> Record:
             raise RecordConflict(
                 Diagnostic(f"{mine.path}: another kind of record stands there", where=Where(mine.path))
             )
+
+
+def _merge_datasets(tip: DatasetRecord, mine: DatasetRecord) -> DatasetRecord:
+    """`mine`, unless it says the same, or prunes what is not the current version any more."""
+    same = tip.status.digest == mine.status.digest
+    if mine.status.phase == "pruned":
+        return mine if same else tip
+    splits = tip.status.report.splits == mine.status.report.splits
+    return tip if same and splits and tip.status.phase == mine.status.phase else mine
 
 
 def instead(tip: Record | None, mine: Record) -> Record:

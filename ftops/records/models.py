@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from ftops.fields import Name, Semver, Strict
+from ftops.records.dataset import DatasetReport
 from ftops.values import Json, RunState
 
 FOLDER: Final = "registry/"
@@ -25,13 +26,13 @@ class SourceEntry(Strict):
 
 
 class DatasetStatus(Strict):
-    phase: Literal["prepared"]
+    """`pruned`: its prepared rows were removed on purpose; what is known of them stays."""
+
+    phase: Literal["prepared", "pruned"]
     digest: Digest
     inputs: Json
     sources: dict[str, SourceEntry]
-    statistics: Json
-    splits: dict[str, Json]
-    findings: Json = None
+    report: DatasetReport
     prepared_at: str
     input_commit: str | None = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ftops.render.check import check_json, check_text, findings_csv
+from ftops.render.dataset import dataset_documents, dataset_page
 from ftops.render.experiment import experiment_documents
 from ftops.render.look import look_json, look_text
 from ftops.render.markdown import diagnostics_github, plan_markdown
@@ -12,12 +14,17 @@ from ftops.render.words import clean, clock, mask, step_text
 
 __all__ = [
     "as_json",
+    "check_json",
+    "check_text",
     "clean",
     "clock",
+    "dataset_documents",
+    "dataset_page",
     "diagnostics_github",
     "diagnostics_json",
     "diagnostics_text",
     "experiment_documents",
+    "findings_csv",
     "look_json",
     "look_text",
     "mask",

@@ -21,6 +21,7 @@ from ftops.numbers import NONE, counted, p_is, percent, trimmed
 from ftops.records import ExperimentRecord, Phase, Proposal
 from ftops.render.figures import (
     Check,
+    Figure,
     Table,
     arms_table,
     chances,
@@ -31,9 +32,8 @@ from ftops.render.figures import (
     guardrail_checks,
     interval_words,
 )
-from ftops.render.pages import render_page
+from ftops.render.pages import harmless, render_page
 from ftops.render.verdict import Answer, answer, compared
-from ftops.render.words import clean
 from ftops.values import Json, canonical
 
 RULES: Final = {
@@ -41,16 +41,6 @@ RULES: Final = {
     "obrien-fleming": "O'Brien-Fleming: looks on the way are paid for, early ones need a large effect",
     "always-valid": "always valid: may be looked at any time",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One of the few numbers at the top; `share` is drawn as a bar."""
-
-    name: str
-    value: str
-    detail: str
-    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +120,8 @@ def make_report(record: ExperimentRecord) -> Report:
 
 def _harmless(record: ExperimentRecord) -> ExperimentRecord:
     """The record without characters that act on a terminal or a page, and without the passwords of URIs."""
-    tree = _cleaned(record.model_dump(mode="json", by_alias=True))
+    tree = harmless(record.model_dump(mode="json", by_alias=True))
     return ExperimentRecord.model_validate_json(canonical(tree))
-
-
-def _cleaned(value: Json) -> Json:
-    match value:
-        case str():
-            return clean(value, lines=True)
-        case dict():
-            return {clean(key, lines=True): _cleaned(each) for key, each in value.items()}
-        case list():
-            return [_cleaned(each) for each in value]
-        case _:
-            return value
 
 
 def _ending(record: ExperimentRecord) -> str:

@@ -53,6 +53,16 @@ State = Literal["good", "open", "bad", "info"]
 MARKS: Final[Mapping[State, str]] = {"good": "✓", "open": "!", "bad": "✗", "info": "·"}
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One of the few numbers at the top; `share` is drawn as a bar."""
+
+    name: str
+    value: str
+    detail: str
+    share: float | None = None
+
+
 Column = tuple[str, bool]
 """A heading, and whether numbers stand below it."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ftops.errors import Diagnostic, Severity
-from ftops.render.words import SYMBOLS, clean, estimate_text, noteworthy, shown, step_text, summary
+from ftops.render.words import SYMBOLS, clean, estimate_text, noteworthy, rows_text, shown, step_text, summary
 from ftops.values import Change, Plan, Reason
 
 LIMIT: Final = 65_000
@@ -62,6 +62,8 @@ def _row(change: Change) -> str:
     why = [_reason(each) for each in change.reasons[:MOST_REASONS]]
     if len(change.reasons) > MOST_REASONS:
         why.append(f"and {len(change.reasons) - MOST_REASONS} more fields")
+    if change.rows is not None:
+        why.append(code(rows_text(change.rows)))
     if change.estimate is not None:
         why.append(code(estimate_text(change.estimate)))
     if change.note:

@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ftops.render.words import clean
+from ftops.values import Json
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -35,6 +38,19 @@ def fenced(text: str, language: str = "") -> str:
     longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def harmless(value: Json) -> Json:
+    """A tree of JSON without characters that act on a terminal or a page, and without the passwords of URIs."""
+    match value:
+        case str():
+            return clean(value, lines=True)
+        case dict():
+            return {clean(key, lines=True): harmless(each) for key, each in value.items()}
+        case list():
+            return [harmless(each) for each in value]
+        case _:
+            return value
 
 
 def tight(text: str) -> str:

@@ -14,7 +14,20 @@ from pydantic.alias_generators import to_camel
 
 from ftops.errors import Diagnostic, PlanError, Severity
 from ftops.render.words import counts, escape, masked
-from ftops.values import FORMAT_VERSION, Action, Address, Change, ChangeClass, Estimate, Json, Plan, Reason, Seal, Step
+from ftops.values import (
+    FORMAT_VERSION,
+    Action,
+    Address,
+    Change,
+    ChangeClass,
+    Estimate,
+    Json,
+    Plan,
+    Reason,
+    RowChanges,
+    Seal,
+    Step,
+)
 
 _STEPS: Final[Mapping[str, type[Step]]] = {each.__name__: each for each in typing.get_args(Step)}
 
@@ -96,7 +109,7 @@ def _diagnostic(diagnostic: Diagnostic) -> Json:
 
 
 def _change(change: Change) -> Json:
-    return {
+    tree = {
         "address": str(change.address),
         "action": change.action.value,
         "class": change.change_class.value,
@@ -109,6 +122,13 @@ def _change(change: Change) -> Json:
         "estimate": None if change.estimate is None else dataclasses.asdict(change.estimate),
         "digest": change.digest,
     }
+    match change.rows:
+        case None:
+            return tree
+        case RowChanges() as rows:
+            return tree | {"rows": dataclasses.asdict(rows)}
+        case why:
+            return tree | {"rows": {"notCompared": masked(why)}}
 
 
 def _step(step: Step) -> Json:
@@ -135,7 +155,16 @@ def _change_from(tree: Json, place: str) -> Change:
         note=_member(tree, "note", str, place),
         estimate=_estimate_from(tree.get("estimate"), place),
         digest=_member(tree, "digest", (str, type(None)), place),
+        rows=_rows_from(tree.get("rows"), f"{place}.rows"),
     )
+
+
+def _rows_from(tree: Json, place: str) -> RowChanges | str | None:
+    if tree is None:
+        return None
+    if "notCompared" in _typed(tree, dict, place):
+        return str(_member(tree, "notCompared", str, place))
+    return RowChanges(*(_member(tree, each.name, int, place) for each in dataclasses.fields(RowChanges)))
 
 
 def _estimate_from(tree: Json, place: str) -> Estimate | None:

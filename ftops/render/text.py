@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ftops.errors import Diagnostic, Severity
-from ftops.render.words import SYMBOLS, clean, estimate_text, noteworthy, shown, step_text, summary
+from ftops.render.words import SYMBOLS, clean, estimate_text, noteworthy, rows_text, shown, step_text, summary
 from ftops.spec import Resolved
 from ftops.values import Action, Address, Change, Plan, Reason
 
@@ -66,6 +66,8 @@ def _change(change: Change, color: bool) -> Iterator[str]:
     yield f"{symbol} {_paint(clean(str(change.address)), _BOLD, color)}: {what}"
     if not change.is_noop:
         yield from (f"      {_reason(each)}" for each in change.reasons)
+        if change.rows is not None:
+            yield f"      {rows_text(change.rows)}"
         yield from (f"      {number}. {step_text(each)}" for number, each in enumerate(change.steps, 1))
     if change.estimate is not None:
         yield f"      {estimate_text(change.estimate)}"

@@ -19,6 +19,7 @@ from ftops.values import (
     Plan,
     PrepareData,
     RegisterVersion,
+    RowChanges,
     Step,
     Train,
 )
@@ -125,6 +126,13 @@ def clock(seconds: float) -> str:
 def estimate_text(estimate: Estimate) -> str:
     """`about 2:05 of training, as tiny-base-0123456789ab took`."""
     return clean(f"about {clock(estimate.seconds)} of training, by what {estimate.like} took")
+
+
+def rows_text(rows: RowChanges | str) -> str:
+    """Rows that are added (+), removed, changed (~), removed, changed; or why they were not compared."""
+    if isinstance(rows, str):
+        return clean(f"rows: not compared ({rows})")
+    return f"rows: +{rows.added:,} \N{MINUS SIGN}{rows.removed:,} ~{rows.changed:,}"
 
 
 def noteworthy(plan: Plan) -> list[Change]:

@@ -8,11 +8,13 @@ from typing import Final
 
 from ftops.errors import Diagnostic, Where, did_you_mean, nearest
 from ftops.kinds import KINDS, Project, Resource
+from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.experiment import Experiment, version_of
 from ftops.kinds.model import Model
 from ftops.kinds.resource import Reference
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.spec.documents import Path
+from ftops.trainer.config import PAIRS
 from ftops.values import Address
 
 MOST_HINTS: Final = 100
@@ -81,6 +83,15 @@ class Links:
                 hint=did_you_mean(runner, runners),
                 address=str(address),
                 where=self.where(address, ("spec", "runner")),
+            )
+        dataset = self.resources.get(dataset_address(run.spec.dataset))
+        if isinstance(dataset, Dataset) and dataset.spec.output_format in PAIRS:
+            yield Diagnostic(
+                f"{dataset.address} is written as pairs of answers (output.format {dataset.spec.output_format}), "
+                f"which method {run.spec.method} can't learn from",
+                hint="name a data set of shape instruction, chat or completion",
+                address=str(address),
+                where=self.where(address, ("spec", "dataset")),
             )
         base = None if run.spec.base_model.run is None else self.resources.get(run_address(run.spec.base_model.run))
         if isinstance(base, TrainingRun) and base.spec.method != "full":

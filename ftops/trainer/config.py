@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ftops.values import Json
 
 METHODS: Final = ("full", "lora")
-DATA_FORMATS: Final = ("alpaca", "messages")
+PAIRS: Final = ("preference",)
+"""The forms of data that hold a better and a worse answer each: none of METHODS learns from them."""
 OUTPUT: Final = "output"
 """The folder of checkpoints and weights, in the attempt's folder."""
 
@@ -87,8 +88,10 @@ def owned_values(values: RunValues) -> dict[str, Json]:
         "base_model": values.base_model,
         "revision_of_model": values.revision,
         "adapter": "lora" if values.method == "lora" else None,
-        "datasets": [_dataset(values.train_path, values.data_format)],
-        "test_datasets": [_dataset(values.validation_path, values.data_format)] if values.validation_path else None,
+        "datasets": [dataset_entry(values.train_path, values.data_format)],
+        "test_datasets": [dataset_entry(values.validation_path, values.data_format)]
+        if values.validation_path
+        else None,
         "dataset_prepared_path": values.prepared_path,
         "output_dir": OUTPUT,
         "resume_from_checkpoint": values.resume_from,
@@ -106,12 +109,41 @@ def owned_values(values: RunValues) -> dict[str, Json]:
     return {key: value for key, value in decided.items() if value is not None}
 
 
-def _dataset(path: str, data_format: str) -> dict[str, Json]:
-    entry: dict[str, Json] = {"path": path, "ds_type": "json"}
-    if data_format == "messages":
-        mappings = {"role": "role", "content": "content"}
-        return entry | {"type": "chat_template", "field_messages": "messages", "message_property_mappings": mappings}
-    return entry | {"type": "alpaca"}
+_READ_AS: Final[Mapping[str, Mapping[str, Json]]] = {
+    "alpaca": {"ds_type": "json", "type": "alpaca"},
+    "messages": {
+        "ds_type": "json",
+        "type": "chat_template",
+        "field_messages": "messages",
+        "message_property_mappings": {"role": "role", "content": "content"},
+    },
+    "sharegpt": {
+        "ds_type": "json",
+        "type": "chat_template",
+        "field_messages": "conversations",
+        "message_property_mappings": {"role": "from", "content": "value"},
+        "roles": {
+            "system": ["system"],
+            "user": ["human"],
+            "assistant": ["gpt", "function_call"],
+            "tool": ["observation"],
+        },
+    },
+    "completion": {"ds_type": "json", "type": "completion", "field": "text"},
+    # Axolotl drops ds_type, roles and mappings of an entry for pairs: the rows have its own names.
+    "preference": {
+        "type": "chat_template.default",
+        "field_messages": "messages",
+        "field_chosen": "chosen",
+        "field_rejected": "rejected",
+    },
+}
+"""How Axolotl is told to read each form that `outputs.py` writes."""
+
+
+def dataset_entry(path: str, data_format: str) -> dict[str, Json]:
+    """The entry of `datasets` for the file `path`. Raises KeyError for a form that is not written."""
+    return {"path": path, **_READ_AS[data_format]}
 
 
 def template_values(values: RunValues) -> dict[str, Json]:

@@ -2,9 +2,8 @@
 
     ENGINE/bin/python -P ftops/trainer/init_model.py REQUEST.json
 
-The request is `{"family": "llama", "hiddenSize", "layers", "heads", "vocabSize", "seed", "texts": JSONL file, "fields":
-[names], "output": folder}`. A field may hold text or chat messages. The folder appears whole or not at all, and the same
-request gives the same bytes.
+The request is `{"family": "llama", "hiddenSize", "layers", "heads", "vocabSize", "seed", "texts": JSONL file, "output":
+folder}`. The folder appears whole or not at all, and the same request gives the same bytes.
 """
 
 from __future__ import annotations
@@ -26,25 +25,41 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 CHAT_TEMPLATE = (
+    "{% if tools %}{{ '<|begin|>tools\\n' + tools | tojson + '<|end|>\\n' }}{% endif %}"
     "{% for message in messages %}"
-    "{{ '<|begin|>' + message['role'] + '\\n' + message['content'] + '<|end|>' + '\\n' }}"
+    "{{ '<|begin|>' + message['role'] + (' ' + message['name'] if message['name'] else '') + '\\n' }}"
+    "{{ message['content'] or '' }}"
+    "{% for call in message['tool_calls'] or [] %}"
+    "{{ '\\n' if message['content'] or not loop.first else '' }}"
+    "{{ {'name': call['function']['name'], 'arguments': call['function']['arguments']} | tojson }}"
+    "{% endfor %}"
+    "{{ '<|end|>\\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|begin|>assistant\\n' }}{% endif %}"
 )
+"""A turn is its role (and the name of who speaks), its text, and a line of JSON for each function that it calls."""
 CONTEXT = 2048
+LABELS = frozenset({"role", "from", "type", "id", "tool_call_id"})
+"""What says something of a text and is none."""
 
 
-def texts(path: str, fields: list[str]) -> Iterator[str]:
-    """The texts of the named fields, row by row; of chat messages their content."""
+def texts(path: str) -> Iterator[str]:
+    """Every text of every row, wherever it is nested."""
     with Path(path).open(encoding="utf-8") as lines:
         for line in lines:
-            row = json.loads(line)
-            for field in fields:
-                value = row.get(field)
-                if isinstance(value, str):
-                    yield value
-                elif isinstance(value, list):
-                    yield from (str(message.get("content", "")) for message in value)
+            yield from said(json.loads(line))
+
+
+def said(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from said(each)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if name not in LABELS:
+                yield from said(each)
 
 
 def make_tokenizer(request: dict[str, Any], folder: Path) -> int:
@@ -62,7 +77,7 @@ def make_tokenizer(request: dict[str, Any], folder: Path) -> int:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts(request["texts"], request["fields"]), trainer)
+    tokenizer.train_from_iterator(texts(request["texts"]), trainer)
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BEGIN,

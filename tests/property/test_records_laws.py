@@ -72,8 +72,13 @@ def dataset_records(draw):
                 "digest": digest,
                 "inputs": draw(st.dictionaries(TEXTS, JSON, max_size=4)),
                 "sources": {"a.csv": {"digest": draw(TEXTS)}},
-                "statistics": {"rows": draw(st.integers(0, 9))},
-                "splits": {"train": {"sha256": digest}},
+                "report": {
+                    "shape": "instruction",
+                    "files": ({"path": draw(TEXTS), "sha256": digest, "bytes": 1, "rows": 9, "notes": (draw(TEXTS),)},),
+                    "rows": {"read": 9, "kept": draw(st.integers(0, 9))},
+                    "valid": draw(st.booleans()),
+                    "splits": {"train": {"rows": 9, "bytes": 1, "sha256": digest}},
+                },
                 "preparedAt": draw(TEXTS),
             },
         }
@@ -244,6 +249,21 @@ WORDS = st.sampled_from(
             "a:b",
         ),
         *("a:", "#c", "&d", "*d", "!e", "|", "a #b", "a b", "한국", "2026-01-01"),
+        *(
+            "a b, c 0.96",
+            "a, masked (93% of it)",
+            "a  b",
+            "a b ",
+            "a -b",
+            "a #",
+            "a: b",
+            "a b:",
+            "a, b: c",
+            "yes b",
+            "a *b",
+            "a 'b'",
+        ),
+        *("<EMAIL>", "<A b>", "010-****-****", "****-1", "1*", "1-2*", "12:30*", "1 2*", "010-****-**** x"),
         *("a" * 40, "0b" + "1" * 38, "1" * 40, "1e" + "0" * 62),
     ]
 )

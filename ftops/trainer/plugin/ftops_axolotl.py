@@ -3,9 +3,9 @@
 
 The file is copied into the attempt's folder, named in the config (`plugins: [ftops_axolotl.FtopsPlugin]`) and found through
 PYTHONPATH. FTOPS_EVENTS names the file that the events are appended to. An event is
-`{"event": "begin|log|evaluate|save|end", "step", "maxSteps", "time", …metrics}`: exactly one `begin` a process, and `end` only
-after the final weights are written. On TERM the trainer finishes its step, saves a checkpoint and ends with `step` below
-`maxSteps`.
+`{"event": "begin|log|evaluate|save|end", "step", "maxSteps", "time", …metrics}`: exactly one `begin` a process, which says what
+is learned from as well (`measure`, `dropped`), and `end` only after the final weights are written. On TERM the trainer
+finishes its step, saves a checkpoint and ends with `step` below `maxSteps`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ import re
 import resource
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from axolotl.integrations.base import BasePlugin
 from transformers import TrainerCallback
 
+MASKED = -100
 SAMPLED_ROWS = 256
+SHOWN = 5
 DURABLE = frozenset({"begin", "save", "end"})
+EMPTY = "ftops: no supervised tokens: the training set is empty (are all rows longer than sequence_len?)"
+WHY = "(does the chat template mark the assistant's turns, and do the rows have answers that are not cut off?)"
 
 
 class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
@@ -34,9 +40,9 @@ class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
         super().__init__()
         self.progress: Progress | None = None
 
-    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:  # noqa: ARG002
-        refuse_unsupervised(trainer.train_dataset)
-        self.progress = Progress(os.environ["FTOPS_EVENTS"])
+    def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
+        found = measure(trainer.train_dataset)
+        self.progress = Progress(os.environ["FTOPS_EVENTS"], found | dropped(cfg, found.get("rows")))
         return [self.progress]
 
     def post_train_unload(self, cfg: Any) -> None:  # noqa: ARG002
@@ -48,8 +54,9 @@ class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
 class Progress(TrainerCallback):  # type: ignore[misc]
     """Writes the events of the process that leads; every process listens to TERM."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, data: dict[str, int]) -> None:
         self.path = path
+        self.data = data
         self.leads = False
         self.stopping = False
         self.logged: tuple[float, float] | None = None
@@ -59,7 +66,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         # Not earlier: Axolotl sets its own handlers just before the training, and would win.
         signal.signal(signal.SIGTERM, self.on_term)
         self.leads = state.is_world_process_zero
-        self.write("begin", state, {})
+        self.write("begin", state, self.data)
 
     def on_term(self, *_: Any) -> None:
         self.stopping = True
@@ -137,16 +144,70 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def refuse_unsupervised(dataset: Any) -> None:
-    """Raises ValueError when the data set is empty, or when no token of its first rows is there to be learned."""
-    rows = list(itertools.islice(iter(dataset), SAMPLED_ROWS)) if dataset is not None else []
+def measure(dataset: Any) -> dict[str, int]:
+    """What a training learns from: its rows, their tokens, how many of these are to be learned, and its longest row.
+
+    Nothing where rows come as a stream, or without labels, as pairs of answers do. Raises ValueError when there are no rows,
+    or when any has no token to be learned.
+    """
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "select_columns")):
+        refuse_unlabelled(dataset)
+        return {}
+    if not len(dataset):
+        raise ValueError(EMPTY)
+    if not {"input_ids", "labels"} <= set(dataset.column_names):
+        return {"rows": len(dataset)}
+    # What was shuffled or left out is a list of indices over the table: to take rows by it costs several times more than this.
+    indices = dataset._indices  # noqa: SLF001
+    chosen = np.arange(len(dataset)) if indices is None else np.sort(indices.column(0).to_numpy())
+    sizes, taught = lengths(dataset, "input_ids")[chosen], lengths(dataset, "labels", learned=True)[chosen]
+    if (silent := chosen[taught == 0]).size:
+        shown = ", ".join(str(index + 1) for index in silent[:SHOWN])
+        more = f" and {silent.size - SHOWN} more" if silent.size > SHOWN else ""
+        raise ValueError(
+            f"ftops: no supervised tokens in {silent.size} of {len(sizes)} rows, as tokenised: {shown}{more} {WHY}"
+        )
+    return {
+        "rows": len(sizes),
+        "tokens": int(sizes.sum()),
+        "supervisedTokens": int(taught.sum()),
+        "longestRow": int(sizes.max()),
+    }
+
+
+def lengths(dataset: Any, name: str, *, learned: bool = False) -> Any:
+    """How many numbers each list of a column has, in the order of the table; with `learned` only those that aren't masked."""
+    found = [np.zeros(0, np.int64)]
+    for lists in dataset.data.column(name).chunks:
+        bounds = lists.offsets.to_numpy()
+        if learned:
+            values = lists.values.to_numpy()[bounds[0] : bounds[-1]]
+            bounds = np.concatenate([[0], np.cumsum(values != MASKED)])[bounds - bounds[0]]
+        found.append(np.diff(bounds))
+    return np.concatenate(found)
+
+
+def refuse_unlabelled(stream: Any) -> None:
+    """Raises ValueError when a stream is empty, or when no token of its first rows is there to be learned."""
+    rows = list(itertools.islice(iter(stream), SAMPLED_ROWS)) if stream is not None else []
     if not rows:
-        raise ValueError(
-            "ftops: no supervised tokens: the training set is empty (are all rows longer than sequence_len?)"
-        )
+        raise ValueError(EMPTY)
     labelled = [row["labels"] for row in rows if "labels" in row]
-    if labelled and not any(int(label) != -100 for labels in labelled for label in labels):
-        raise ValueError(
-            f"ftops: no supervised tokens: all labels of the first {len(rows)} rows are masked "
-            "(does the chat template mark the assistant's turns, and do the rows have answers?)"
-        )
+    if labelled and not any(int(label) != MASKED for labels in labelled for label in labels):
+        raise ValueError(f"ftops: no supervised tokens in the first {len(rows)} rows {WHY}")
+
+
+def dropped(cfg: Any, kept: int | None) -> dict[str, int]:
+    """How many rows of the file are not among those `kept`, by far most often because they are longer than sequence_len.
+
+    Nothing where it can't be known: a text without turns is cut into pieces, and a stream has no end yet.
+    """
+    entries = cfg.datasets or []
+    if kept is None or len(entries) != 1 or entries[0]["type"] == "completion":
+        return {}
+    path = Path(entries[0]["path"])
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    return {"droppedRows": lines - kept}

@@ -1,0 +1,144 @@
+"""Which prepared rows nobody needs any more, and their removal. Records stay: what is known of data outlives the data."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ftops.errors import Diagnostic, ExternalError, UsageError, did_you_mean
+from ftops.kinds.dataset import Dataset
+from ftops.kinds.training_run import TrainingRun
+from ftops.observe import Workspace, observe, read_records
+from ftops.plan import make_plan
+from ftops.records import DatasetRecord
+from ftops.store import Store, read_json, temporary_name
+from ftops.values import Observed, Plan, RunState
+from ftops.write_back import WriteBack
+
+GOING_ON: Final = frozenset({RunState.PENDING, RunState.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """A folder of the store that nobody needs: what it is, in words, and its size in bytes."""
+
+    folder: Path
+    what: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What would be removed, and the records of the data sets whose current rows are among that."""
+
+    freed: tuple[Freed, ...]
+    records: tuple[DatasetRecord, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.bytes for each in self.freed)
+
+
+def find(workspace: Workspace, names: Collection[str] = ()) -> Pruning:
+    """The prepared rows that are no data set's current ones, the current ones of `names` too, and stages of neither.
+
+    What a training uses that has not ended is never among them. Raises UsageError for a name without a record,
+    ExternalError for one whose rows are in use, PlanError where it can't be said what the specs need.
+    """
+    observed = observe(workspace)
+    records = {each.metadata.name: each for each in read_records(workspace).values() if isinstance(each, DatasetRecord)}
+    if unknown := sorted(set(names) - records.keys()):
+        raise UsageError(
+            *(Diagnostic(f"no data set {name!r} is recorded", hint=did_you_mean(name, [*records])) for name in unknown)
+        )
+    used = _in_use(workspace.store, observed)
+    chosen = {records[name].status.digest: name for name in names}
+    if busy := sorted((name, used[digest]) for digest, name in chosen.items() if digest in used):
+        raise ExternalError(
+            *(
+                Diagnostic(f"Dataset/{name}: {run} trains on it", hint="wait until it ends, or stop it")
+                for name, run in busy
+            )
+        )
+    needed = used.keys() | _needed(make_plan(workspace.specs, observed), records, names)
+    return Pruning(
+        (*_versions(workspace.store, needed, records), *_stages(workspace.store, needed)),
+        tuple(records[name] for name in sorted(set(names)) if records[name].status.phase != "pruned"),
+    )
+
+
+def prune(workspace: Workspace, shown: Pruning, names: Collection[str] = ()) -> str:
+    """Removes what `find` has shown. Records say first that the rows are gone; returns in words where these were written.
+
+    Raises ExternalError where something else is to be removed by now, or another ftops works in the store.
+    """
+    with workspace.store.exclusive():
+        if find(workspace, names) != shown:
+            raise ExternalError(Diagnostic("the store changed meanwhile: nothing was removed", hint="look again"))
+        said = _record(workspace, shown.records) if shown.records else ""
+        for each in shown.freed:
+            # Under this name nobody takes it for prepared rows; what a kill leaves of it, the next apply clears away.
+            leftover = temporary_name(workspace.store.data(each.folder.name))
+            each.folder.rename(leftover)
+            shutil.rmtree(leftover)
+    return said
+
+
+def _record(workspace: Workspace, records: Collection[DatasetRecord]) -> str:
+    head = workspace.repository.head().commit if workspace.repository else None
+    write_back = WriteBack.open(workspace, None, {"Ftops-Input-Commit": head or "none"})
+    pruned = [
+        each.model_copy(update={"status": each.status.model_copy(update={"phase": "pruned"})}) for each in records
+    ]
+    names = ", ".join(f"Dataset/{each.metadata.name}" for each in pruned)
+    return write_back.write(pruned, f"ftops: {names} pruned", {})
+
+
+def _in_use(store: Store, observed: Observed) -> dict[str, str]:
+    """The data of each training that has not ended: its digest, and the run."""
+    live = {run.id: store.read_run(run.id) for run in observed.live.values() if run.state in GOING_ON}
+    return {about["inputs"]["dataset"]: run for run, about in live.items() if about is not None}
+
+
+def _needed(plan: Plan, records: Mapping[str, DatasetRecord], names: Collection[str]) -> frozenset[str]:
+    """The digests of the rows that records are about and that specs still ask for, but for the current ones of `names`."""
+    gone = {records[name].status.digest for name in names}
+    others = [each for name, each in records.items() if name not in names]
+    needed = {each.status.digest for each in others if each.status.phase != "pruned"}
+    for change in plan.changes:
+        if change.is_noop:
+            continue
+        if change.address.kind == Dataset.kind_name and change.address.name not in names:
+            needed.add(change.digest or "")
+        elif change.address.kind == TrainingRun.kind_name and change.inputs["dataset"] not in gone:
+            needed.add(change.inputs["dataset"])
+    return frozenset(needed)
+
+
+def _versions(store: Store, needed: Collection[str], records: Mapping[str, DatasetRecord]) -> Iterator[Freed]:
+    current = {each.status.digest: name for name, each in records.items()}
+    for manifest in sorted((store.root / "data").glob("[!.]*/manifest.json")):
+        folder = manifest.parent
+        if folder.name not in needed:
+            name = current.get(folder.name)
+            what = f"the rows of Dataset/{name}" if name else "rows that no record and no spec is about"
+            yield Freed(folder, what, _size(folder))
+
+
+def _stages(store: Store, needed: Collection[str]) -> Iterator[Freed]:
+    """The results of stages that none of the rows that stay were made by."""
+    kept = {
+        stage
+        for digest in needed
+        for stage in (read_json(store.data(digest) / "manifest.json") or {}).get("stages", ())
+    }
+    for folder in sorted((store.cache / "data").glob("[!.]*")):
+        if folder.name not in kept:
+            yield Freed(folder, "a stage of preparing them", _size(folder))
+
+
+def _size(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
