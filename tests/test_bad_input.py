@@ -144,7 +144,9 @@ def test_a_dirty_work_tree_is_applied_and_its_edits_stay(tmp_path, env):
     assert (git(root, "diff"), git(root, "diff", "--cached")) == before
     assert trailers(root)["Ftops-Input-Dirty"] == "true"
     assert trailers(root)["Ftops-Input-Commit"] == start
-    assert git(root, "diff", "--name-only", start, "HEAD") == "registry/datasets/chat.yaml"
+    assert git(root, "diff", "--name-only", start, "HEAD").split() == [
+        f"registry/datasets/chat.{form}" for form in ("html", "md", "yaml")
+    ]
 
 
 def test_no_repository(tmp_path, env):

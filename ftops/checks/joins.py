@@ -119,7 +119,7 @@ class Join:
         places = ranges(np.cumsum(part.sizes) - part.sizes, prefix)
         owners = np.repeat(np.arange(len(part.nodes)), prefix)
         order, groups = _grouped(part.tokens[places])
-        starts, sizes = self._open(part.nodes[owners[order]], groups)
+        starts, sizes = self._open_groups(part.nodes[owners[order]], groups)
         if part.pairs is not None and int((sizes * (sizes - 1) // 2).sum()) > part.pairs // 2:
             self._look_across(part.nodes)
             return
@@ -142,7 +142,7 @@ class Join:
         """
         return len(self._sizes) if len(self._refuted) else max(GROUP, DIVIDING * tokens)
 
-    def _open(self, members: Ints, groups: Ints) -> tuple[Ints, Ints]:
+    def _open_groups(self, members: Ints, groups: Ints) -> tuple[Ints, Ints]:
         """Of groups, given by their starts, those of which any pair still tells something: starts and sizes."""
         import numpy as np
 
@@ -151,9 +151,12 @@ class Join:
         starts, sizes = groups[several], sizes[several]
         if not len(starts):
             return starts, sizes
-        labels = self._labels(members[ranges(starts, sizes)])
+        members = members[ranges(starts, sizes)]
+        labels = self._labels(members)
         at = np.cumsum(sizes) - sizes
         still = np.minimum.reduceat(labels, at) != np.maximum.reduceat(labels, at)
+        if self._boundary is not None:
+            still &= np.minimum.reduceat(members, at) < self._boundary
         return starts[still], sizes[still]
 
     def _large(self, part: _Part, nodes: Ints, starts: Ints, ends: Ints) -> _Part | None:
@@ -169,10 +172,13 @@ class Join:
         for _ in range(HUBS):
             others = nodes[self._labels(nodes) != self._labels(hubs[:1])]
             self._add(np.full(len(others), hubs[0]), others)
-            left = int((self._labels(others) != self._labels(hubs[:1])).sum())
+            unlike = int((self._labels(others) != self._labels(hubs[:1])).sum())
             hubs = hubs[1:] if self._boundary is not None else hubs[self._labels(hubs) != self._labels(hubs[:1])]
-            if left > len(others) * 7 // 8 or not len(hubs):
+            if unlike > len(others) * 7 // 8 or not len(hubs):
                 break
+        if self._boundary is not None:
+            left = (nodes < self._boundary) | (self._labels(nodes) > 0)
+            nodes, starts, ends = nodes[left], starts[left], ends[left]
         pairs = self._count_across(nodes)
         if pairs <= len(nodes) * self._most(float((ends - starts).mean())) / 2:
             self._look_across(nodes)
@@ -214,7 +220,7 @@ class Join:
             distance += np.bitwise_count(sketch.take(one) ^ sketch.take(other))
             near = np.flatnonzero(distance <= self._differing.take(one) + self._differing.take(other))
             one, other, distance = one.take(near), other.take(near), distance.take(near)
-        keep = self._labels(one) != self._labels(other)
+        keep = self._open(one, other)
         keep &= np.minimum(self._sizes[one], self._sizes[other]) >= self._bound.overlap(
             self._sizes[one], self._sizes[other]
         )
@@ -222,7 +228,7 @@ class Join:
         pairs = np.setdiff1d(np.minimum(one, other) << 32 | np.maximum(one, other), self._refuted)
         for start in range(0, len(pairs), FEW):
             one, other = pairs[start : start + FEW] >> 32, pairs[start : start + FEW] & LOW
-            keep = self._labels(one) != self._labels(other)
+            keep = self._open(one, other)
             one, other = one[keep], other[keep]
             alike = self._overlap(one, other) >= self._bound.overlap(self._sizes[one], self._sizes[other])
             self._join(one[alike], other[alike])
@@ -244,8 +250,16 @@ class Join:
             shared[low:high] = np.bincount(twice.astype(np.int64), minlength=high - low)
         return shared
 
+    def _open(self, one: Ints, other: Ints) -> NDArray[np.bool_]:
+        """Of pairs, which still tell something."""
+        apart: NDArray[np.bool_] = self._labels(one) != self._labels(other)
+        return apart if self._boundary is None else apart & ((one < self._boundary) != (other < self._boundary))
+
     def _labels(self, nodes: Ints) -> Ints:
-        """Two sets with the same label need not be looked at: they are connected, or of one side, or found."""
+        """Two sets with the same label need not be looked at: they are connected.
+
+        With a boundary only those that are to be found, and weren't yet, have 1, and all others 0.
+        """
         labels = self._label[nodes]
         if self._boundary is None:
             while ((above := self._label[labels]) != labels).any():
