@@ -32,6 +32,7 @@ ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1", "
 use; but addresses are what the limit of memory counts."""
 _OUT_OF_MEMORY = 101
 _OUT_OF_OUTPUT = 102
+_OUT_OF_DISK = 103
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,13 @@ class Child:
         return True
 
     def result(self) -> Any:
-        """What the function returned; raises what `failure` makes when a limit was passed, or the function failed."""
+        """What the function returned; raises what `failure` makes when a limit was passed, or the function failed.
+
+        A full disk is no fault of what it worked on: that raises OSError, as it would without a child.
+        """
         self.ended(within=math.inf)
+        if self._process.returncode == _OUT_OF_DISK:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self._process.returncode:
             raise self._failure(self._why(self._process.returncode))
         self._answer.seek(0)
@@ -157,6 +163,8 @@ def _child(target: str, memory: int, seconds: int, output: int) -> int:
     except MemoryError:
         return _OUT_OF_MEMORY
     except OSError as wrong:
+        if wrong.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _OUT_OF_DISK
         if wrong.errno != errno.EFBIG:
             raise
         return _OUT_OF_OUTPUT

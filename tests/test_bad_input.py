@@ -182,7 +182,9 @@ def test_no_commits(tmp_path, env):
     git(root, "init", "-q", "-b", "main")
     ftops(root, "plan", env=env)
     ftops(root, "apply", "--yes", env=env)
-    assert git(root, "ls-tree", "-r", "--name-only", "HEAD") == "registry/datasets/chat.yaml"
+    assert git(root, "ls-tree", "-r", "--name-only", "HEAD").split() == [
+        f"registry/datasets/chat.{form}" for form in ("html", "md", "yaml")
+    ]
     assert "Ftops-Input-Commit" not in trailers(root)
     ftops(root, "plan", "--detailed-exitcode", env=env)
 

@@ -30,7 +30,7 @@ def test_bounds_are_allowed_lengths_in_code_points():
         (2, "output", "short"),
         (3, "output", "long"),
     ]
-    assert found.findings[0].detail == "has 1 characters, min is 2"
+    assert found.findings[0].detail == "has 1 character, min is 2"
     assert found.dropped == {2, 3}
     assert dict(found.summary) == {"short": 1, "long": 1}
     assert not found.failed

@@ -166,7 +166,8 @@ def test_main_is_applied_and_written_back(runner):
     assert (name, code) == ("Commit and push", 0), said
     assert "pushed to origin/main" in said
     assert git(runner.remote, "rev-parse", "main^") == tip
-    assert git(runner.remote, "diff", "--name-only", tip, "main").splitlines() == results
+    pages = ["registry/datasets/chat.html", "registry/datasets/chat.md"]
+    assert git(runner.remote, "diff", "--name-only", tip, "main").splitlines() == [*pages, *results]
     assert trailers(runner.remote, "main")["Ftops-Input-Commit"] == tip
     assert "token" not in said
 

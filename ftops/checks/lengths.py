@@ -12,6 +12,7 @@ from ftops.checks.letters import OPTIONAL, characters
 from ftops.checks.rows import CheckResult, Rows
 from ftops.errors import Diagnostic, SpecError, did_you_mean
 from ftops.fields import Strict
+from ftops.numbers import counted
 from ftops.values import Finding
 
 if TYPE_CHECKING:
@@ -57,5 +58,5 @@ class Lengths(Strict):
                 kind, bound = (
                     ("short", f"min is {self.min:,}") if length < self.min else ("long", f"max is {self.max:,}")
                 )
-                found.append(Finding("lengths", row, name, f"has {length:,} characters, {bound}", entity=kind))
+                found.append(Finding("lengths", row, name, f"has {counted(length, 'character')}, {bound}", entity=kind))
         return sorted(found, key=lambda each: each.row)

@@ -109,7 +109,10 @@ def main() -> None:
         error.show()
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; a training that was started goes on (`ftops status`)", err=True)
+        click.echo(
+            "interrupted: nothing half-written stays, and a training that was started goes on (`ftops status`)",
+            err=True,
+        )
         sys.exit(130)
     except BrokenPipeError:
         # The reader of a pipe went away; closing stderr keeps Python from complaining about it at exit.
