@@ -107,6 +107,14 @@ def test_a_manifest_holds_no_row(preparing):
     assert "secret" not in (folder / "manifest.json").read_text()
 
 
+def test_texts_that_the_trainer_would_read_as_times_are_refused(refusal):
+    """Its loader makes a time of a column of dates, so it would learn other texts than were checked."""
+    dates = "instruction,output\n" + "".join(f"When was release {n}?,2026-01-{n:02}\n" for n in range(1, 20))
+    ((summary, where, detail),) = refusal({"rows.csv": dates}, split=WHOLE)
+    assert summary == "every text of output in the train split is a date, which Axolotl would read as a time"
+    assert (where, detail) == ("rows.csv", "2026-01-02 would become 2026-01-02 00:00:00")
+
+
 def test_rows_keep_their_order(preparing):
     _, folder, _ = preparing({"rows.csv": csv(50)}, split=WHOLE)
     assert [row["output"] for row in rows(folder)] == [f"answer {n}" for n in range(50)]

@@ -31,6 +31,8 @@ SPLIT_FILES: Final = "splits.json"
 FINDINGS: Final = "findings.jsonl"
 AUDIT: Final = "audit.jsonl"
 """A line for each row and reason why it was left out, dropped or masked. It holds no text of a row."""
+TRAINED_ON: Final = ("train", "validation")
+"""The splits that Axolotl loads."""
 _AUDITED: Final = {"left out", "dropped", "masked"}
 
 
@@ -62,6 +64,7 @@ def split_and_write(spec: DatasetSpec, looked: Looked, stages: Stages, progress:
 
     def write(folder: Path) -> None:
         splits = write_splits(folder, looked.rows, sides, spec.output_format, progress)
+        _refuse_times(folder, looked)
         write_index(folder, looked.reading, sides)
         (folder / SPLIT_FILES).write_text(json.dumps(splits), encoding="ascii")
 
@@ -99,6 +102,22 @@ def _refuse_empty(looked: Looked, sides: Sides) -> None:
                 hint="add rows" if none else "add rows, or give train a larger ratio",
             )
         )
+
+
+def _refuse_times(folder: Path, looked: Looked) -> None:
+    """Axolotl makes times of a field that holds nothing but dates, and trains on other texts than were checked."""
+    for name in TRAINED_ON:
+        with (folder / f"{name}.jsonl").open("rb") as file:
+            fields = outputs.read_as_times(file)
+        if fields:
+            raise ChecksFailed(
+                Diagnostic(
+                    f"every text of {', '.join(fields)} in the {name} split is a date, which Axolotl would read as a time",
+                    "2026-01-02 would become 2026-01-02 00:00:00",
+                    "write the dates in words, or add rows that say something else",
+                    where=Where(looked.reading.files[0].path),
+                )
+            )
 
 
 def write_splits(
