@@ -20,6 +20,7 @@ from ftops.checks.duplicates import Duplicates, Near
 from ftops.checks.rows import TableRows, field_type
 from ftops.checks.texts import leaves
 from ftops.values import Finding
+from tests.example import example_rows
 
 ROOT = Path(__file__).parent.parent
 CHATBOT = ROOT.parent / "shared/data/korean-chatbot/ChatbotData.csv"
@@ -396,7 +397,7 @@ def test_the_example_has_the_duplicates_that_its_page_names():
     page = (ROOT / "docs/explanation/example-data.md").read_text(encoding="utf-8")
     (exactly,) = re.findall(r"\| exact duplicate \| ([^|]+) \|", page)
     (nearly,) = re.findall(r"\| near-duplicate \| ([^|]+) \|", page)
-    rows = fields_of(ROOT / "datasets/fine-tuning-qa.csv", {"instruction": "question", "output": "answer"})
+    rows = [{"instruction": row["question"], "output": row["answer"]} for row in example_rows()]
     found = exact(rows, near=Near())
     pairs = {"exact": re.findall(r"q(\d+) = q(\d+)", exactly), "near": re.findall(r"q(\d+) ~ q(\d+)", nearly)}
     assert len(pairs["exact"]) == 8

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import sys
@@ -15,11 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import yaml
 from pydantic import ValidationError
 
 from ftops.checks.pii import Pii, candidates
 from ftops.checks.rows import TableRows, field_type
+from tests.example import example_rows
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared/data"
@@ -225,13 +223,7 @@ def test_a_long_text_is_masked_in_time_that_grows_with_it() -> None:
 
 
 def example() -> TableRows:
-    (out,) = yaml.safe_load((ROOT / "datasets.dvc").read_text(encoding="utf-8"))["outs"]
-
-    def kept(md5: str) -> bytes:
-        return (ROOT / "dvc-remote/files/md5" / md5[:2] / md5[2:]).read_bytes()
-
-    (entry,) = json.loads(kept(out["md5"]))
-    table = list(csv.DictReader(io.StringIO(kept(entry["md5"]).decode("utf-8"), newline=""), strict=True))
+    table = example_rows()
     return rows(*(row["answer"] for row in table), instruction=[row["question"] for row in table])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ftops.checks.quality import WEIGHTS, Quality
 from ftops.checks.rows import STRATUM, TableRows, message_type
 from ftops.errors import SpecError
 from ftops.values import Finding
+from tests.example import example_rows
 
 ROOT = Path(__file__).parents[1]
 RAN = ("pii", "duplicates")
@@ -113,8 +113,7 @@ def test_no_rows_are_no_bad_rows():
 
 
 def test_the_planted_faults_of_the_example_are_found_and_nothing_else():
-    with (ROOT / "datasets/fine-tuning-qa.csv").open(encoding="utf-8", newline="") as stream:
-        lines = list(csv.DictReader(stream))
+    lines = example_rows()
     tags = pa.array([line["language"] for line in lines], pa.large_string())
     given = rows(*((line["question"], line["answer"]) for line in lines), **{STRATUM: tags})
     assert found(Quality().run(given)) == [
