@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -18,7 +17,6 @@ from ftops.errors import SpecError
 from ftops.values import Finding
 from tests.example import example_rows
 
-ROOT = Path(__file__).parents[1]
 RAN = ("pii", "duplicates")
 
 
