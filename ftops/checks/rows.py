@@ -4,10 +4,10 @@ Rows come as Arrow record batches with the column `row` (int64, the number in th
 for each field, none of them null:
 
     instruction, input, system, output, chosen, rejected, text    large_string, empty where an optional one is absent
-    tools                                                         large_string: canonical JSON of a list, or empty
+    tools                                                         large_string: compact JSON of a list, its keys in the order they came in, or empty
     messages                                                      large_list<MESSAGE>
 
-A MESSAGE has `role`, and `content`, `name`, `tool_call_id`, `tool_calls` (canonical JSON of a list), each null where absent.
+A MESSAGE has `role`, and `content`, `name`, `tool_call_id`, `tool_calls` (the same JSON), each null where absent.
 `checks/texts.py` gives all texts of a batch, wherever they are nested.
 """
 
@@ -119,8 +119,8 @@ class CheckResult:
 
     `findings` name rows and fields and never hold the data itself, for they are shown and committed. `summary` counts
     what was found. `dropped` are the numbers of rows that go no further; a finding says why. `changed` is a table of `row`
-    and all fields, with the new texts of the rows that have some. `clusters` gives for each row that is like an earlier one
-    and stays the lowest row of its cluster. `failed`: the spec wants this to stop everything.
+    and all fields, with the new texts of the rows that have some. `clusters` gives for each row that is like an earlier one,
+    also for those that are dropped, the lowest row of its cluster. `failed`: the spec wants this to stop everything.
     """
 
     findings: tuple[Finding, ...] = ()
