@@ -171,6 +171,19 @@ def test_an_interrupted_check_leaves_nothing_behind(folder, env):
     assert not (folder / "out.html").exists()
 
 
+def test_an_interrupt_while_a_class_is_being_made_has_the_same_exit_code(tmp_path, env):
+    """Python ends by the signal when an interrupt left code run from a string, as dataclasses do, even if caught."""
+    (tmp_path / "interrupted.py").write_text(
+        "import ftops.cli as cli\n"
+        "def interrupted(**_): exec('raise KeyboardInterrupt')\n"
+        "cli.ftops.main = interrupted\n"
+        "cli.main()\n"
+    )
+    started = (sys.executable, "-m", "interrupted")  # a script's end is another than a module's
+    said = subprocess.run(started, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr.split(":")[0]) == (130, "interrupted")
+
+
 # --------------------------------------------------------------------------------------------- add, pull, push
 
 

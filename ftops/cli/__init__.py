@@ -109,6 +109,9 @@ def main() -> None:
         error.show()
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
+        # Python notes an interrupt that left code run from a string (what dataclasses make), though it is caught here,
+        # and then ends by the signal whatever the exit code: running another such string takes that note back.
+        exec("")  # noqa: S102
         click.echo(
             "interrupted: nothing half-written stays, and a training that was started goes on (`ftops status`)",
             err=True,
