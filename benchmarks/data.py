@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,9 @@ SPEC = {
         {"quality": {"minScore": 0.8, "action": "warn"}},
     ],
 }
+DIGEST = "d" * 64
+STORE = "store"
+SAYS = "says.json"
 PEERS = (
     ("presidio analyzer", "presidio_analyzer", "ftops PII", 40_000),
     ("presidio recognisers", "presidio_analyzer", "ftops PII", 40_000),
@@ -51,7 +55,7 @@ def main() -> None:
     parser.add_argument("--rows", default=SIZES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="the Python that has the peers")
-    parser.add_argument("--prepare", nargs=2, type=Path, metavar=("FILE", "SAYS"), help=argparse.SUPPRESS)
+    parser.add_argument("--prepare", nargs=2, type=Path, metavar=("FILE", "STORE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.prepare:
         prepare(*options.prepare)
@@ -83,12 +87,11 @@ def pipeline(files: dict[int, Path], rounds: int) -> None:
     """Prints what the pipeline takes for each file, what it finds, and how time and memory grow."""
     found: dict[str, list[tuple[Figures, float]]] = {"dataset check": [], "prepare": []}
     for count, file in sorted(files.items()):
-        says = file.with_name("says.json")
         # A file of data is refused above 100 MiB unless one says more.
         limits = ("--size-limit", "8GiB")
         commands = {
             "dataset check": Command((*FTOPS, "dataset", "check", str(file), "--format", "json", *limits)),
-            "prepare": Command((sys.executable, str(Path(__file__)), "--prepare", str(file), str(says))),
+            "prepare": Command((sys.executable, str(Path(__file__)), "--prepare", str(file), str(file.parent / STORE))),
         }
         print(
             f"\n{count:,} rows, {file.stat().st_size / 2**20:,.0f} MiB; {heading()}      all MiB    rows/s  rows/CPU s"
@@ -96,6 +99,7 @@ def pipeline(files: dict[int, Path], rounds: int) -> None:
         runs: dict[str, list[tuple[Figures, float]]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, command in commands.items():
+                shutil.rmtree(file.parent / STORE, ignore_errors=True)
                 runs[name].append(with_tree(lambda command=command: run(command)))
         for name, each in runs.items():
             figures = median([one for one, _ in each])
@@ -107,10 +111,10 @@ def pipeline(files: dict[int, Path], rounds: int) -> None:
             print(goal(f"prepare at {count:,} rows", 1000 * figures.wall / count, 1000 / RATE, "s a thousand rows"))
         if count <= 200_000:
             print(goal(f"prepare at {count:,} rows, all its processes", tree, MEBIBYTES, "MiB"))
-        told = json.loads(says.read_text())
+        told = json.loads((file.parent / STORE / SAYS).read_text())
         stages = ", ".join(f"{stage} {wall:.2f} ({cpu:.2f})" for stage, (wall, cpu) in told["stages"].items())
         print(f"seconds (CPU) by stage of the last round: {stages}")
-        recall(file, count, told)
+        recall(file, count, found_rows(file.parent / STORE))
     if len(files) > 1:
         growth(sorted(files), found)
 
@@ -128,12 +132,24 @@ def cpu(figures: Figures) -> float:
     return figures.user + figures.system
 
 
-def recall(file: Path, count: int, told: dict) -> None:
+def found_rows(store: Path) -> dict[str, set[int]]:
+    """The rows that each check found something in."""
+    from ftops.store import open_store
+
+    rows: dict[str, set[int]] = {"pii": set(), "duplicates": set()}
+    with (open_store(store).data(DIGEST) / "findings.jsonl").open() as findings:
+        for line in findings:
+            finding = json.loads(line)
+            rows.setdefault(finding["check"], set()).add(finding["row"])
+    return rows
+
+
+def recall(file: Path, count: int, told: dict[str, set[int]]) -> None:
     """Prints how much of what was planted is found, and what else is."""
     from instructions import read_truth
 
     truth = read_truth(files_truth(file), count)
-    pii, alike = set(told["pii"]), set(told["duplicates"])
+    pii, alike = told["pii"], told["duplicates"]
     planted = {*truth.exact, *truth.near}
     print(
         f"rows with personal data: {share(pii, truth.pii)} found; of the look-alikes {share(pii, truth.traps)} taken for it"
@@ -201,8 +217,8 @@ def proportional(pid: int) -> float:
 # ------------------------------------------------------------------------------------------ a process of its own
 
 
-def prepare(file: Path, says: Path) -> None:
-    """Prepare `file` in a new store, and write down the seconds of each stage and the rows that were found."""
+def prepare(file: Path, folder: Path) -> None:
+    """Prepare `file` in a new store in `folder`, and write down the seconds of each stage."""
     from ftops.kinds.dataset import DatasetSpec
     from ftops.pipeline import Origin, prepare
     from ftops.store import open_store
@@ -217,18 +233,13 @@ def prepare(file: Path, says: Path) -> None:
         stages[last[0]] = [before + new - old for before, new, old in zip(spent, now, last[1], strict=True)]
         last = (stage, now)
 
-    with tempfile.TemporaryDirectory(prefix="ftops-benchmark-", dir=file.parent) as folder:
-        store = open_store(Path(folder))
-        spec = SPEC | {"source": SPEC["source"] | {"path": file.name}}
-        prepare(DatasetSpec.model_validate_json(json.dumps(spec)), "d" * 64, Origin(file.parent), store, progress)
-        progress("end", 0, 0)
-        rows: dict[str, set[int]] = {"pii": set(), "duplicates": set()}
-        with (store.data("d" * 64) / "findings.jsonl").open() as findings:
-            for line in findings:
-                finding = json.loads(line)
-                rows.setdefault(finding["check"], set()).add(finding["row"])
-    told = {name: sorted(found) for name, found in rows.items()}
-    says.write_text(json.dumps({"stages": stages, **told}))
+    folder.mkdir(exist_ok=True)
+    spec = SPEC | {"source": SPEC["source"] | {"path": file.name}}
+    prepare(
+        DatasetSpec.model_validate_json(json.dumps(spec)), DIGEST, Origin(file.parent), open_store(folder), progress
+    )
+    progress("end", 0, 0)
+    (folder / SAYS).write_text(json.dumps({"stages": stages}))
 
 
 def took() -> tuple[float, float]:

@@ -34,12 +34,14 @@ SEEN_BYTES: Final = 10 * 2**20
 _SPEAKERS: Final = {"user": "human", "assistant": "gpt", "tool": "observation"}
 
 
-def lines(batch: pa.RecordBatch, form: OutputFormat, announced: frozenset[str] = frozenset()) -> list[bytes]:
+def lines(batch: pa.RecordBatch, form: OutputFormat, announced: frozenset[str] = frozenset()) -> pa.LargeBinaryArray:
     """The rows of `batch`, each as a line with its end; `announced` is the union of `parts` of all batches."""
     import orjson
+    import pyarrow as pa
 
     shape = written(form, announced)
-    return [orjson.dumps(shape(row), option=orjson.OPT_APPEND_NEWLINE) for row in _rows(batch)]
+    made = [orjson.dumps(shape(row), option=orjson.OPT_APPEND_NEWLINE) for row in _rows(batch)]
+    return pa.array(made, pa.large_binary())
 
 
 def parts(batch: pa.RecordBatch) -> frozenset[str]:

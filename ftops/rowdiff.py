@@ -19,6 +19,7 @@ from ftops.values import Change, Json, Observed, Plan, RowChanges
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from ftops.records import DatasetRecord
@@ -149,12 +150,14 @@ def _version(name: str, shape: Shape, readings: Mapping[str | None, Reading]) ->
 
     index, parts = [], []
     for split, reading in readings.items():
-        numbers = [np.empty(0, np.int64)]
-        for batch in reading.rows.batches():
-            numbers.append(batch.column("row").to_numpy())
-            index.append(batch_index(batch))
-        parts.append(Part(split, reading, np.concatenate(numbers)))
+        looks = list(reading.rows.each(_indexed))
+        index += [each for _, each in looks]
+        parts.append(Part(split, reading, np.concatenate([np.empty(0, np.int64), *(each for each, _ in looks)])))
     return Version(name, shape, tuple(parts), read_index(b"".join(index)))
+
+
+def _indexed(batch: pa.RecordBatch) -> tuple[NDArray[np.int64], bytes]:
+    return batch.column("row").to_numpy(), batch_index(batch)
 
 
 def _placed(version: Version, kinds: Sequence[NDArray[np.int64]], shown: int) -> tuple[tuple[PlacedRow, ...], ...]:
@@ -189,7 +192,8 @@ def _texts(reading: Reading, numbers: NDArray[np.int64]) -> dict[int, dict[str, 
 
     found = {}
     for batch in reading.rows.batches() if len(numbers) else ():
-        for row in batch.take(np.isin(batch.column("row").to_numpy(), numbers).nonzero()[0]).to_pylist():
+        hits = batch.take(np.isin(batch.column("row").to_numpy(), numbers).nonzero()[0])
+        for row in hits.select(["row", *reading.rows.fields]).to_pylist():
             number = row.pop("row")
             found[number] = _fields(row)
     return found

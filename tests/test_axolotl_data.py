@@ -136,7 +136,7 @@ class Case:
         announced = frozenset().union(*map(outputs.parts, self.rows.batches()))
         with self.path.open("wb") as target:
             for batch in self.rows.batches():
-                target.writelines(outputs.lines(batch, form, announced))
+                target.writelines(outputs.lines(batch, form, announced).to_pylist())
 
     @property
     def table(self):

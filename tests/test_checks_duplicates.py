@@ -136,7 +136,7 @@ def test_no_hash_decides_alone(monkeypatch):
     monkeypatch.setattr(similar, "token_sets", weak)
     texts = CORPORA["three words"][:60]
     assert similar.clusters(rows_of(texts), 0.8) == compared(texts, 0.8)
-    eval_set = rows_of(texts[40:]).table.to_batches()
+    eval_set = rows_of(texts[40:])
     found = similar.matches(rows_of(texts[:40]), eval_set, 0.8)
     sets = list(map(defined, texts))
     assert set(found) == {own + 1 for own in range(40) if any(alike(sets[own], other, 0.8) for other in sets[40:])}
@@ -344,7 +344,7 @@ def test_rows_that_another_data_set_has_are_those_of_comparing_all(monkeypatch, 
         monkeypatch.setattr(joins, "DIVIDING", 0)
     texts = CORPORA[corpus]
     own, other = texts[:200], texts[200:]
-    found = similar.matches(rows_of(own), rows_of(other).table.to_batches(), threshold)
+    found = similar.matches(rows_of(own), rows_of(other), threshold)
     sets = list(map(defined, other))
     expected = {row for row, text in enumerate(own, 1) if any(alike(defined(text), each, threshold) for each in sets)}
     assert set(found) == expected
@@ -352,7 +352,7 @@ def test_rows_that_another_data_set_has_are_those_of_comparing_all(monkeypatch, 
 
 def test_an_evaluation_set_does_not_come_back_in_training():
     questions = rows_of([{"question": SENTENCE, "answer": "yes"}, {"question": "why", "answer": "because"}])
-    other = {"eval": questions.table.to_batches(), "more": rows_of(["nothing of it"]).table.to_batches()}
+    other = {"eval": questions, "more": rows_of(["nothing of it"])}
     rows = rows_of([f"{SENTENCE.upper()}? Yes.", "why not", "Why? Because!"], others=other)
     found = Contamination(against=("eval", "more")).run(rows)
     assert found.findings == tuple(
@@ -369,7 +369,7 @@ def test_an_evaluation_set_does_not_come_back_in_training():
 
 
 def test_an_empty_evaluation_set_has_nothing():
-    rows = rows_of([SENTENCE], others={"eval": rows_of([]).table.to_batches()})
+    rows = rows_of([SENTENCE], others={"eval": rows_of([])})
     assert Contamination(against=("eval",)).run(rows).summary == {"eval": 0}
 
 

@@ -38,7 +38,7 @@ def changed(new):
 def test_rows_come_in_order_in_batches_that_are_not_too_large(rows):
     assert texts(rows) == {number: str(number) for number in range(1, 20_001) if number != 5}
     assert (rows.count, rows.read, rows.fields) == (19_999, 20_000, ("input", "instruction", "output"))
-    assert {batch.num_rows for batch in rows.batches()} == {BATCH, 10_000 - BATCH, 9_999 - BATCH}
+    assert {batch.num_rows for batch in rows.batches()} == {BATCH, 10_000 % BATCH, 9_999 % BATCH}
     assert next(rows.batches()).schema.names == ["row", "input", "instruction", "output"]
     assert [finding.row for finding in rows.found] == [5, 5]
 
@@ -87,8 +87,12 @@ def test_strata_go_with_the_rows_that_are_left(tmp_path):
         json.dumps({"instruction": "a", "output": "b", "s": "xyz"[number % 3]}) + "\n" for number in range(9)
     )
     rows = read_content(tmp_path, content, split={"stratify": "s"}).rows
-    assert rows.after(CheckResult(dropped=frozenset({1, 9}))).strata().to_pylist() == list("yzxyzxy")
-    assert read_content(tmp_path, content).rows.strata() is None
+    left = rows.after(CheckResult(dropped=frozenset({1, 9}), changed=changed({4: "w"})))
+    (batch,) = left.batches()
+    assert batch.column("stratum").to_pylist() == list("yzxyzxy")
+    assert batch.column("output").to_pylist() == list("bbwbbbb")
+    (batch,) = read_content(tmp_path, content).rows.batches()
+    assert batch.schema.names == ["row", *rows.fields]
 
 
 def test_changed_chats_are_put_in_place(tmp_path):

@@ -32,13 +32,13 @@ def batch(*rows):
 
 
 def written(form, *rows, announced=frozenset()):
-    lines = outputs.lines(batch(*rows), form, announced)
+    lines = outputs.lines(batch(*rows), form, announced).to_pylist()
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines)
     return [json.loads(line) for line in lines]
 
 
 def test_alpaca_has_its_three_fields_in_order():
-    (line,) = outputs.lines(batch({"output": "네", "instruction": "물어", "input": ""}), "alpaca")
+    (line,) = outputs.lines(batch({"output": "네", "instruction": "물어", "input": ""}), "alpaca").to_pylist()
     assert line.decode() == '{"instruction":"물어","input":"","output":"네"}\n'
     assert written("alpaca", {"output": "b", "instruction": "a"}) == [{"instruction": "a", "input": "", "output": "b"}]
 
@@ -138,9 +138,9 @@ def test_a_part_of_a_batch_is_written_as_that_part():
     rows = [
         {"messages": [{"role": "assistant", "content": str(number)}] * number, "tools": ""} for number in range(1, 6)
     ]
-    whole = outputs.lines(batch(*rows), "messages")
-    assert outputs.lines(batch(*rows).slice(2, 2), "messages") == whole[2:4]
-    assert outputs.lines(batch(*rows).slice(5), "messages") == []
+    whole = outputs.lines(batch(*rows), "messages").to_pylist()
+    assert outputs.lines(batch(*rows).slice(2, 2), "messages").to_pylist() == whole[2:4]
+    assert outputs.lines(batch(*rows).slice(5), "messages").to_pylist() == []
 
 
 def test_every_form_of_every_shape_can_be_told_to_axolotl():

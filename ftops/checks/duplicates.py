@@ -11,6 +11,7 @@ from ftops.fields import Strict
 from ftops.values import Finding
 
 if TYPE_CHECKING:
+    from ftops.checks.joins import Bound
     from ftops.checks.rows import Rows
     from ftops.checks.similar import Shared
 
@@ -42,9 +43,11 @@ class Duplicates(Strict):
         A cluster is what chains of equal and nearly equal rows connect. Its lowest row stays. Where near-duplicates are
         dropped, a row that equals one of them goes with it.
         """
+        from ftops.checks.joins import Bound
         from ftops.checks.similar import alike
 
         near = self.near
+        bound = Bound.of(1 if near is None else near.threshold)
         found = alike(rows, near.threshold, near.ngrams) if near is not None else alike(rows, None)
         findings: list[Finding] = []
         dropped: set[int] = set()
@@ -54,7 +57,7 @@ class Duplicates(Strict):
             row, first, lowest = numbers[place], numbers[found.first[place]], numbers[found.lowest[place]]
             entity, detail = "exact", f"says the same as row {first}"
             if first == row:
-                entity, detail = "near", _nearly(lowest, found.shared[place], near)
+                entity, detail = "near", _nearly(lowest, found.shared[place], bound)
             findings.append(Finding("duplicates", row, "", detail, entity))
             clusters[row] = lowest
             if (first != row and self.exact == "drop") or (first != lowest and near and near.action == "drop"):
@@ -70,10 +73,8 @@ class Duplicates(Strict):
         )
 
 
-def _nearly(lowest: int, shared: Shared, near: Near | None) -> str:
+def _nearly(lowest: int, shared: Shared, bound: Bound) -> str:
     """Why a row is in the cluster of the row `lowest`, of which it can be unlike: others stand between them."""
-    from ftops.checks.joins import Bound
-
-    if near is not None and shared.reaches(Bound.of(near.threshold)):
+    if shared.reaches(bound):
         return f"is nearly the same as row {lowest}, Jaccard {shared}"
     return f"is nearly the same as a row that leads to row {lowest}, which it has a Jaccard index of {shared} with"

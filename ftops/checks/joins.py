@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
+from ftops.checks.rarity import LOW, Chunk, chunks, grouped, in_threads, rarest_first, reordered, sketches
 from ftops.checks.tokens import ranges
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ DIVIDING: Final = 30
 """What dividing a group costs for each token of its sets, in pairs looked at, as measured."""
 HUBS: Final = 4
 """With how many sets of a large group all others are compared, before the group is divided."""
-LOW: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,11 @@ class Join:
         self._sizes, self._ends, self._bound, self._boundary = sizes, np.cumsum(sizes), bound, boundary
         self._refuted = np.array([low << 32 | high for low, high in refuted], np.int64)
         self._tokens = tokens
-        _rarest_first(tokens, sizes)
+        rarest_first(tokens, sizes)
         # Alike sets differ in a share of their tokens at most, and so in as many bits of their sketches at most.
         share = (bound.denominator - bound.numerator) / (bound.denominator + bound.numerator)
         self._differing = sizes * share + 1e-6
-        self._sketches = _sketches(tokens, sizes, 2 * share)
+        self._sketches = sketches(tokens, sizes, 2 * share)
         self._label = (
             np.arange(len(sizes)) if boundary is None else (np.arange(len(sizes)) >= boundary).astype(np.int64)
         )
@@ -118,7 +118,7 @@ class Join:
         prefix = np.minimum(np.maximum(prefix, 0), part.sizes)
         places = ranges(np.cumsum(part.sizes) - part.sizes, prefix)
         owners = np.repeat(np.arange(len(part.nodes)), prefix)
-        order, groups = _grouped(part.tokens[places])
+        order, groups = grouped(part.tokens[places])
         starts, sizes = self._open_groups(part.nodes[owners[order]], groups)
         if part.pairs is not None and int((sizes * (sizes - 1) // 2).sum()) > part.pairs // 2:
             self._look_across(part.nodes)
@@ -171,7 +171,7 @@ class Join:
         hubs = hubs[np.argsort(self._sizes[hubs], kind="stable")]
         for _ in range(HUBS):
             others = nodes[self._labels(nodes) != self._labels(hubs[:1])]
-            self._add(np.full(len(others), hubs[0]), others)
+            self._add(*self._near(np.full(len(others), hubs[0]), others))
             unlike = int((self._labels(others) != self._labels(hubs[:1])).sum())
             hubs = hubs[1:] if self._boundary is not None else hubs[self._labels(hubs) != self._labels(hubs[:1])]
             if unlike > len(others) * 7 // 8 or not len(hubs):
@@ -183,7 +183,7 @@ class Join:
         if pairs <= len(nodes) * self._most(float((ends - starts).mean())) / 2:
             self._look_across(nodes)
             return None
-        tokens, sizes, shared = _reordered(part.tokens[ranges(starts, ends - starts)], ends - starts)
+        tokens, sizes, shared = reordered(part.tokens[ranges(starts, ends - starts)], ends - starts)
         return _Part(nodes, tokens, sizes, part.shared + 1 + shared, pairs)
 
     def _count_across(self, nodes: Ints) -> int:
@@ -207,12 +207,17 @@ class Join:
         import numpy as np
 
         counts = np.maximum(lasts - firsts, 0)
-        for low, high in _chunks(counts, PAIRS):
-            partners = members[ranges(firsts[low:high], counts[low:high])]
-            self._add(np.repeat(members[low:high], counts[low:high]), partners)
 
-    def _add(self, one: Ints, other: Ints) -> None:
-        """Of pairs those that are alike become edges, as far as they tell something that those before don't."""
+        def near(chunk: Chunk) -> tuple[Ints, Ints]:
+            low, high = chunk.low, chunk.high
+            partners = members[ranges(firsts[low:high], counts[low:high])]
+            return self._near(np.repeat(members[low:high], counts[low:high]), partners)
+
+        for one, other in in_threads(near, counts):
+            self._add(one, other)
+
+    def _near(self, one: Ints, other: Ints) -> tuple[Ints, Ints]:
+        """Of pairs those whose sketches don't tell that they are unlike."""
         import numpy as np
 
         distance: NDArray[np.int16] = np.zeros(len(one), np.int16)
@@ -220,6 +225,12 @@ class Join:
             distance += np.bitwise_count(sketch.take(one) ^ sketch.take(other))
             near = np.flatnonzero(distance <= self._differing.take(one) + self._differing.take(other))
             one, other, distance = one.take(near), other.take(near), distance.take(near)
+        return one, other
+
+    def _add(self, one: Ints, other: Ints) -> None:
+        """Of pairs those that are alike become edges, as far as they tell something that those before don't."""
+        import numpy as np
+
         keep = self._open(one, other)
         keep &= np.minimum(self._sizes[one], self._sizes[other]) >= self._bound.overlap(
             self._sizes[one], self._sizes[other]
@@ -239,7 +250,7 @@ class Join:
 
         shared = np.zeros(len(one), np.int64)
         lengths = self._sizes[one] + self._sizes[other]
-        for low, high in _chunks(lengths, 4 * PAIRS):
+        for low, high in chunks(lengths, 4 * PAIRS):
             keys = []
             for side in (one[low:high], other[low:high]):
                 tokens = self._tokens[ranges(self._ends[side] - self._sizes[side], self._sizes[side])]
@@ -282,105 +293,3 @@ class Join:
             high, first = np.unique(np.maximum(roots, others), return_index=True)
             self._label[high] = np.minimum(roots, others)[first]
             self.edges += zip(one[first].tolist(), other[first].tolist(), strict=True)
-
-
-def _rarest_first(tokens: NDArray[np.uint32], sizes: Ints) -> None:
-    """Give tokens other numbers, rare ones lower than frequent ones, and put those of each set in rising order.
-
-    How frequent a token is, is counted by the lower bits of its number, which it may share: any order is right.
-    """
-    import numpy as np
-
-    bits = min(20, max(8, len(tokens).bit_length()))
-    mask = np.uint32(2**bits - 1)
-    counts = np.zeros(2**bits, np.int64)
-    for start in range(0, len(tokens), PAIRS):
-        counts += np.bincount(tokens[start : start + PAIRS] & mask, minlength=2**bits)
-    rank = np.empty(2**bits, np.uint32)
-    rank[np.argsort(counts, kind="stable")] = np.arange(2**bits, dtype=np.uint32) << np.uint32(32 - bits)
-    for start in range(0, len(tokens), PAIRS):
-        some = tokens[start : start + PAIRS]
-        some[:] = rank[some & mask] | (some >> np.uint32(bits))
-    _sort(tokens, sizes)
-
-
-def _sort(tokens: NDArray[np.uint32], sizes: Ints) -> None:
-    """Put the tokens of each set in rising order."""
-    import numpy as np
-
-    end = 0
-    for low, high in _chunks(sizes, PAIRS):
-        start, end = end, end + int(sizes[low:high].sum())
-        keys = np.repeat(np.arange(high - low, dtype=np.uint64) << np.uint64(32), sizes[low:high])
-        keys |= tokens[start:end]
-        keys.sort()
-        tokens[start:end] = keys & np.uint64(LOW)
-
-
-def _reordered(tokens: NDArray[np.uint32], sizes: Ints) -> tuple[NDArray[np.uint32], Ints, int]:
-    """Tokens and sizes of sets without the tokens that all of them have, and how many those are.
-
-    The tokens have other numbers, so that rising order is from the rarest among these sets to the most frequent.
-    """
-    import numpy as np
-
-    owners = np.repeat(np.arange(len(sizes)), sizes)
-    order, starts = _grouped(tokens)
-    counts = np.diff(starts, append=len(tokens))
-    holders = owners[order]
-    again = np.flatnonzero((holders[1:] == holders[:-1]) & (tokens[order[1:]] == tokens[order[:-1]])) + 1
-    everywhere = counts == len(sizes)
-    everywhere[np.searchsorted(starts, again, side="right") - 1] = False
-    rank = np.empty(len(starts), np.uint32)
-    rank[np.argsort(counts, kind="stable")] = np.arange(len(starts), dtype=np.uint32)
-    numbers = np.empty(len(tokens), np.uint32)
-    numbers[order] = np.repeat(rank, counts)
-    left = np.ones(len(tokens), bool)
-    left[order] = np.repeat(~everywhere, counts)
-    numbers, fewer = numbers[left], np.bincount(owners[left], minlength=len(sizes))
-    _sort(numbers, fewer)
-    return numbers, fewer, int(everywhere.sum())
-
-
-def _grouped(tokens: NDArray[np.uint32]) -> tuple[Ints, Ints]:
-    """An order in which equal tokens stand together, earlier ones first, and where in it each group starts."""
-    import numpy as np
-
-    keys = tokens.astype(np.uint64) << np.uint64(32) | np.arange(len(tokens), dtype=np.uint64)
-    keys.sort()
-    order = (keys & np.uint64(LOW)).astype(np.int64)
-    keys >>= np.uint64(32)
-    return order, np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))[: len(tokens)]
-
-
-def _sketches(tokens: NDArray[np.uint32], sizes: Ints, share: float) -> NDArray[np.uint64]:
-    """Of each set for each bit, whether the number of its tokens that fall on it is odd: 64 bits in each line.
-
-    Two sets differ in no more bits than in tokens. There are several times more bits than the tokens that alike sets of
-    the mean size differ in, which are a `share` of its size: so sets that differ in more show it.
-    """
-    import numpy as np
-
-    differing = share * len(tokens) / max(len(sizes), 1)
-    number = 1 << min(5, int(6 * differing // 64).bit_length())
-    result = np.zeros((number, len(sizes)), np.uint64)
-    end = 0
-    for low, high in _chunks(sizes, PAIRS):
-        start, end = end, end + int(sizes[low:high].sum())
-        some = tokens[start:end] & np.uint32(64 * number - 1)
-        places = np.repeat(np.arange(low, high), sizes[low:high])
-        places += (some >> np.uint32(6)).astype(np.int64) * len(sizes)
-        np.bitwise_xor.at(result.reshape(-1), places, np.uint64(1) << (some & np.uint32(63)).astype(np.uint64))
-    return result
-
-
-def _chunks(counts: Ints, most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of indices, each with a sum of `counts` of about `most`, or a single one with more."""
-    import numpy as np
-
-    sums = np.cumsum(counts)
-    low, done = 0, 0
-    while low < len(counts):
-        high = max(low + 1, int(np.searchsorted(sums, done + most, side="right")))
-        yield low, high
-        low, done = high, int(sums[high - 1])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field, model_validator
@@ -41,7 +43,8 @@ class Lengths(Strict):
                 raise SpecError(
                     Diagnostic(f"checks.lengths: rows have no field {name!r}", hint=did_you_mean(name, rows.fields))
                 )
-        found = tuple(each for batch in rows.batches() for each in self._findings(batch, rows.fields))
+        names = self.fields or tuple(each for each in rows.fields if each not in OPTIONAL)
+        found = tuple(chain.from_iterable(rows.each(partial(self._findings, names))))
         return CheckResult(
             findings=found,
             summary=Counter(str(each.entity) for each in found),
@@ -49,9 +52,9 @@ class Lengths(Strict):
             failed=self.action == "fail" and bool(found),
         )
 
-    def _findings(self, batch: pa.RecordBatch, fields: tuple[str, ...]) -> list[Finding]:
+    def _findings(self, names: tuple[str, ...], batch: pa.RecordBatch) -> list[Finding]:
         found = []
-        for name in self.fields or [each for each in fields if each not in OPTIONAL]:
+        for name in names:
             lengths = characters(batch.column(name))
             for place in ((lengths < self.min) | (lengths > self.max)).nonzero()[0].tolist():
                 length, row = int(lengths[place]), batch.column("row")[place].as_py()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from string import ascii_letters, digits
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -62,55 +63,61 @@ class Pii(Strict):
         import pyarrow as pa
 
         search = _Search(self.actions, ("row", *rows.fields))
-        for batch in rows.batches():
-            search.look_at(batch)
-        counts = Counter(each.entity for each in search.findings)
+        found = list(rows.each(search.found_in))
+        findings = tuple(finding for each in found for finding in each.findings)
+        changed = [each.changed for each in found if each.changed is not None]
+        counts = Counter(each.entity for each in findings)
         return CheckResult(
-            findings=tuple(search.findings),
+            findings=findings,
             summary={entity: counts[entity] for entity in ENTITIES if counts[entity]},
-            dropped=frozenset(search.dropped),
-            changed=pa.Table.from_batches(search.changed) if search.changed else None,
+            dropped=frozenset[int]().union(*(each.dropped for each in found)),
+            changed=pa.Table.from_batches(changed) if changed else None,
             failed=any(self.actions[entity] == "fail" for entity in counts if entity is not None),
         )
 
 
+class _Found(NamedTuple):
+    """What is found in a batch: also the numbers of rows to drop, and the rows that are masked."""
+
+    findings: list[Finding]
+    dropped: set[int]
+    changed: pa.RecordBatch | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Search:
-    """What was found so far."""
+    """Looks for entities, and does with each what `actions` says; `columns` are those of a changed row."""
 
-    def __init__(self, actions: Mapping[str, Action], columns: tuple[str, ...]) -> None:
-        self.actions = actions
-        self.columns = columns
-        self.wanted = frozenset(actions)
-        self.masking = frozenset(entity for entity, action in actions.items() if action == "mask")
-        self.findings: list[Finding] = []
-        self.dropped: set[int] = set()
-        self.changed: list[pa.RecordBatch] = []
+    actions: Mapping[str, Action]
+    columns: tuple[str, ...]
 
-    def look_at(self, batch: pa.RecordBatch) -> None:
+    def found_in(self, batch: pa.RecordBatch) -> _Found:
         """Look through every text of `batch`."""
+        wanted = frozenset(self.actions)
+        masking = frozenset(entity for entity, action in self.actions.items() if action == "mask")
         numbers = batch.column("row")
         new: dict[tuple[str, str], dict[int, str]] = {}
         touched: dict[int, int] = {}
-        found: list[Finding] = []
+        findings: list[Finding] = []
         dropped: set[int] = set()
         for leaf in leaves(batch):
             for index in candidates(leaf.texts).tolist():
                 text = leaf.texts[index].as_py()
-                hits = find(text, self.wanted)
+                hits = find(text, wanted)
                 if not hits:
                     continue
                 place = int(leaf.rows[index])
                 row = numbers[place].as_py()
-                found += self._findings(hits, row, leaf.path(index))
+                findings += self._findings(hits, row, leaf.path(index))
                 if any(self.actions[hit.entity] == "drop" for hit in hits):
                     dropped.add(row)
-                if hidden := [hit for hit in hits if hit.entity in self.masking]:
-                    new.setdefault((leaf.field, leaf.part), {})[index] = masked(text, hidden, self.masking)
+                if hidden := [hit for hit in hits if hit.entity in masking]:
+                    new.setdefault((leaf.field, leaf.part), {})[index] = masked(text, hidden, masking)
                     touched[row] = place
-        self.findings += sorted(found, key=lambda each: each.row)
-        self.dropped |= dropped
-        if places := [place for row, place in sorted(touched.items()) if row not in dropped]:
-            self.changed.append(replaced(batch, new).select(list(self.columns)).take(places))
+        findings.sort(key=lambda each: each.row)
+        places = [place for row, place in sorted(touched.items()) if row not in dropped]
+        changed = replaced(batch, new).select(list(self.columns)).take(places) if places else None
+        return _Found(findings, dropped, changed)
 
     def _findings(self, hits: list[Hit], row: int, path: str) -> list[Finding]:
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field
@@ -20,7 +21,7 @@ from ftops.checks.answers import (
     unexpected_writing,
 )
 from ftops.checks.letters import OPTIONAL, WRITINGS, characters, letters, main_writing
-from ftops.checks.rows import MESSAGES, CheckResult, Rows, text_fields
+from ftops.checks.rows import MESSAGES, STRATUM, CheckResult, Rows, text_fields
 from ftops.errors import Diagnostic, SpecError
 from ftops.fields import Strict
 from ftops.values import Finding
@@ -60,13 +61,7 @@ class Quality(Strict):
         for finding in rows.found:
             if finding.check in OTHERS:
                 affected[OTHERS[finding.check]].add(finding.row)  # type: ignore[index]
-        found: list[Finding] = []
-        first = 0
-        strata = rows.strata()
-        for batch in rows.batches():
-            languages = None if strata is None else strata.slice(first, batch.num_rows)
-            first += batch.num_rows
-            found += _findings(batch, languages)
+        found = tuple(chain.from_iterable(rows.each(_findings)))
         for finding in found:
             affected[finding.entity].add(finding.row)  # type: ignore[index]
         left_out = _left_out(rows)
@@ -84,7 +79,7 @@ class Quality(Strict):
         }
         score = round(sum(each["weight"] * each["value"] for each in parts.values()) / sum(weights.values()), 6)
         return CheckResult(
-            findings=tuple(found),
+            findings=found,
             summary={"score": score, "components": parts, "leftOut": left_out},
             failed=self.action == "fail" and score < self.min_score,
         )
@@ -97,10 +92,10 @@ def _left_out(rows: Rows) -> list[Component]:
     return unchecked + unasked
 
 
-def _findings(batch: pa.RecordBatch, languages: pa.ChunkedArray | None) -> list[Finding]:
+def _findings(batch: pa.RecordBatch) -> list[Finding]:
     """What is found in the rows of `batch` itself, by row; at most one of a component in a row."""
     said = _Said(batch)
-    found = [*_lengths(said), *_answers(said), *_repetitions(said), *_languages(said, languages)]
+    found = [*_lengths(said), *_answers(said), *_repetitions(said), *_languages(said)]
     order = {name: position for position, name in enumerate(WEIGHTS)}
     first = {(each.row, str(each.entity)): each for each in reversed(found)}
     return [first[key] for key in sorted(first, key=lambda key: (key[0], order[key[1]]))]  # type: ignore[index]
@@ -213,14 +208,13 @@ def _repetitions(said: _Said) -> Iterator[Finding]:
                 yield said.finding(each, index, "repetition", f"says the same again and again ({share:.0%} of it)")
 
 
-def _languages(said: _Said, languages: pa.ChunkedArray | None) -> Iterator[Finding]:
+def _languages(said: _Said) -> Iterator[Finding]:
     """Answers in another writing than their question, or than the language that their row is tagged with."""
     if not said.has_questions:
         return
     asked, answered = said.writing(said.questions), said.writing(said.answers)
-    expected = (
-        [LANGUAGES.get((tag or "").partition("-")[0].lower()) for tag in languages.to_pylist()] if languages else []
-    )
+    tags = said.batch.column(STRATUM).to_pylist() if STRATUM in said.batch.schema.names else []
+    expected = [LANGUAGES.get((tag or "").partition("-")[0].lower()) for tag in tags]
     differ = ((asked != answered) & (asked >= 0) & (answered >= 0)).nonzero()[0].tolist()
     untrue = [
         row

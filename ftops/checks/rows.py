@@ -6,6 +6,7 @@ for each field, none of them null:
     instruction, input, system, output, chosen, rejected, text    large_string, empty where an optional one is absent
     tools                                                         large_string: compact JSON of a list, its keys in the order they came in, or empty
     messages                                                      large_list<MESSAGE>
+    stratum                                                       large_string, where the split is stratified by a column: its value, or null
 
 A MESSAGE has `role`, and `content`, `name`, `tool_call_id`, `tool_calls` (the same JSON), each null where absent.
 `checks/texts.py` gives all texts of a batch, wherever they are nested.
@@ -13,9 +14,9 @@ A MESSAGE has `role`, and `content`, `name`, `tool_call_id`, `tool_calls` (the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ftops.values import Json
 
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
 
     from ftops.values import Finding
 
-BATCH: Final = 8192
+In = TypeVar("In")
+Out = TypeVar("Out")
+BATCH: Final = 4096
 """Rows that are Python objects at one time."""
 MESSAGES: Final = "messages"
 """The field that holds a chat; every other field holds text."""
 TOOLS: Final = "tools"
 """The field that holds the functions which a chat may call, as JSON."""
+FIELDS: Final = ("chosen", "input", "instruction", MESSAGES, "output", "rejected", "system", "text", TOOLS)
+"""All there are."""
 STRATUM: Final = "stratum"
 """The column that a split is stratified by, where one is named. It is no field: nothing is learned from it."""
 
@@ -51,8 +56,21 @@ def field_type(name: str) -> Any:
     return pa.large_list(message_type()) if name == MESSAGES else pa.large_string()
 
 
-class Rows(Protocol):
-    """Rows on their way through the checks: read as often as a check wants, batch by batch, never all at once."""
+class Batches(Protocol):
+    """Rows that are read as often as is wanted, batch by batch, never all at once."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Every row, in order; at most BATCH in a batch."""
+
+    def each(self, look: Callable[[pa.RecordBatch], Out]) -> Iterator[Out]:
+        """What `look` gives for each batch, in order. Where there are many, several processes look: so `look` can be pickled."""
+
+    def spread(self, work: Callable[[In], Out], shares: Iterable[In]) -> Iterator[Out]:
+        """What `work` gives for each of `shares`, in order, by as many processes as `each` uses."""
+
+
+class Rows(Batches, Protocol):
+    """Rows on their way through the checks."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -75,14 +93,8 @@ class Rows(Protocol):
         """The names of the checks that ran earlier, whether they found something or not."""
 
     @property
-    def others(self) -> Mapping[str, Iterable[pa.RecordBatch]]:
+    def others(self) -> Mapping[str, Batches]:
         """The rows of other data sets that the spec names, by name: as prepared, in batches of text columns."""
-
-    def strata(self) -> pa.ChunkedArray | None:
-        """For each row the value of the column that the split is stratified by, null where it has none; None without one."""
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Every row, in order; at most BATCH in a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +103,7 @@ class TableRows:
 
     table: pa.Table
     found: tuple[Finding, ...] = ()
-    others: Mapping[str, Iterable[pa.RecordBatch]] = field(default_factory=dict)
+    others: Mapping[str, Batches] = field(default_factory=dict)
     checked: tuple[str, ...] = ()
 
     @property
@@ -106,11 +118,14 @@ class TableRows:
     def read(self) -> int:
         return self.count
 
-    def strata(self) -> pa.ChunkedArray | None:
-        return self.table[STRATUM] if STRATUM in self.table.column_names else None
-
     def batches(self) -> Iterator[pa.RecordBatch]:
         return iter(self.table.to_batches(max_chunksize=BATCH))
+
+    def each(self, look: Callable[[pa.RecordBatch], Out]) -> Iterator[Out]:
+        return map(look, self.batches())
+
+    def spread(self, work: Callable[[In], Out], shares: Iterable[In]) -> Iterator[Out]:
+        return map(work, shares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,34 +5,33 @@ What hashes propose is confirmed by the tokens themselves, so the result is that
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ftops.checks.joins import Bound, Join
-from ftops.checks.rows import MESSAGES, text_fields
+from ftops.checks.rows import FIELDS, MESSAGES
 from ftops.checks.tokens import TokenSets, said, token_sets, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from ftops.checks.rows import Rows
+    from ftops.checks.rows import Batches, Rows
 
     Ints = NDArray[np.int64]
-    Batches = Iterable[pa.RecordBatch]
+    Pair = tuple[int, int]
 
-Out = TypeVar("Out")
 CONFIRMED: Final = 20_000
 """Pairs whose texts are in memory at one time."""
-THREADS: Final = min(4, os.cpu_count() or 1)
+SHARE: Final = 1000
+"""Pairs that are compared before others get a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,75 +77,78 @@ def alike(rows: Rows, threshold: float | None, ngrams: int | None = None) -> Ali
     """Which of `rows` are equal and, with a threshold, which are like each other."""
     import numpy as np
 
-    numbers = [np.empty(0, np.int64)]
-    digests = [np.empty((0, 2), np.uint64)]
-    sets: list[TokenSets] = []
-
-    def look(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, TokenSets | None]:
-        return batch, None if threshold is None else token_sets(batch, ngrams)
-
-    for batch, found in _ahead(look, rows.batches()):
-        numbers.append(batch.column("row").to_numpy())
-        digests.append(equality(batch))
-        if found is not None:
-            sets.append(found)
-    first = _firsts(np.concatenate(digests).T)
+    looks = list(rows.each(_equal if threshold is None else partial(_equal_and_near, ngrams)))
+    numbers = np.concatenate([np.empty(0, np.int64), *(look.numbers for look in looks)])
+    first = _firsts(np.concatenate([np.empty((0, 2), np.uint64), *(look.digests for look in looks)]).T)
     if threshold is None:
-        return Alike(np.concatenate(numbers), first, first, {})
-    lowest, shared = _near(rows, sets, first, Bound.of(threshold), ngrams)
-    return Alike(np.concatenate(numbers), first, lowest, shared)
+        return Alike(numbers, first, first, {})
+    sets = [look.sets for look in looks if look.sets is not None]
+    del looks
+    lowest, shared = _near(_Placed(rows, numbers, ngrams), sets, first, Bound.of(threshold))
+    return Alike(numbers, first, lowest, shared)
 
 
 def matches(rows: Rows, other: Batches, threshold: float, ngrams: int | None = None) -> dict[int, Shared]:
-    """The rows, by number, that are like any row of `other`, which is read more than once; and what one shares with it."""
-    import numpy as np
-
+    """The rows, by number, that are like any row of `other`; and what one shares with it."""
     bound = Bound.of(threshold)
-    refuted: set[tuple[int, int]] = set()
-    numbers = np.concatenate([np.empty(0, np.int64), *(batch.column("row").to_numpy() for batch in rows.batches())])
-
-    def both() -> Iterator[pa.RecordBatch]:
-        for batch in other:
-            theirs.append(batch.num_rows)
-            yield batch
-        yield from rows.batches()
-
+    refuted: set[Pair] = set()
     while True:
-        theirs: list[int] = []
-        parts = list(_ahead(lambda batch: token_sets(batch, ngrams), both()))
+        theirs, parts = _Placed.of(other, ngrams)
+        own, more = _Placed.of(rows, ngrams)
+        parts += more
+        count = len(theirs.numbers)
         whole = _Sets.of(parts, _tokens_of(parts) > 0)
-        count = sum(theirs)
-        boundary = int(np.searchsorted(whole.rows, count))
+        boundary = int(whole.rows.searchsorted(count))
         join = Join(whole.tokens, whole.sizes, bound, boundary, whole.places(refuted))
-        pairs = [(int(whole.rows[one]), int(whole.rows[own])) for one, own in join.edges]
-        shared = dict(_confirmed(both, sorted(pairs), ngrams))
-        wrong = {pair for pair, found in shared.items() if not found.reaches(bound)}
+        pairs = sorted((int(whole.rows[one]), int(whole.rows[row]) - count) for one, row in join.edges)
+        shared = dict(_confirmed(theirs, own, pairs))
+        wrong = {(one, row + count) for (one, row), found in shared.items() if not found.reaches(bound)}
         if not wrong:
-            return {int(numbers[own - count]): found for (_, own), found in shared.items()}
+            return {int(own.numbers[row]): found for (_, row), found in shared.items()}
         refuted |= wrong
 
 
 def equality(batch: pa.RecordBatch) -> NDArray[np.uint64]:
-    """128 bits for each row, that are equal where all fields are. An empty optional field is as one that is absent."""
+    """128 bits for each row, of shape (rows, 2), that are equal where all fields are; an empty one is as one that is absent.
+
+    They are the BLAKE2b (RFC 7693) of the fields in their order in FIELDS.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     # No text holds NUL, and every row joins as many texts as every other, or as many for each message: so where one
     # text ends is certain, and ("a,b", "c") is not ("a", "b,c").
-    separator = pa.scalar("\0", pa.large_string())
+    kind = pa.large_string()
+    separator = pa.scalar("\0", kind)
     columns = []
-    for name in text_fields(batch.schema.names):
-        column = batch.column(batch.schema.get_field_index(name))
-        if name == MESSAGES:
-            parts = [pc.fill_null(part, "").cast(pa.large_string()) for part in column.flatten().flatten()]
+    for name in FIELDS:
+        column = batch.column(name) if name in batch.schema.names else pa.scalar("", kind)
+        if name == MESSAGES and name in batch.schema.names:
+            parts = [pc.fill_null(part, "").cast(kind) for part in column.flatten().flatten()]
             whole = pc.binary_join_element_wise(*parts, separator)
             offsets = pc.subtract(column.offsets, column.offsets[0])
-            column = pc.binary_join(pa.LargeListArray.from_arrays(offsets, whole), separator)
-        columns.append(column.cast(pa.large_string()))
+            column = pc.binary_join(pa.LargeListArray.from_arrays(offsets, whole), separator).cast(kind)
+        columns.append(column)
     joined = pc.binary_join_element_wise(*columns, separator).cast(pa.large_binary())
     digests = b"".join([blake2b(each, digest_size=16).digest() for each in joined.to_pylist()])
     return np.frombuffer(digests, "<u8").reshape(-1, 2)
+
+
+class _Look(NamedTuple):
+    """What a batch is compared by: for each row its number, what `equality` gives, and its tokens."""
+
+    numbers: Ints
+    digests: NDArray[np.uint64]
+    sets: TokenSets | None
+
+
+def _equal(batch: pa.RecordBatch) -> _Look:
+    return _Look(batch.column("row").to_numpy(), equality(batch), None)
+
+
+def _equal_and_near(ngrams: int | None, batch: pa.RecordBatch) -> _Look:
+    return _equal(batch)._replace(sets=token_sets(batch, ngrams))
 
 
 # ------------------------------------------------------------------------------------------------ near
@@ -176,7 +178,7 @@ class _Sets:
             end -= len(own)
         return cls(np.flatnonzero(keep), tokens, sizes[keep])
 
-    def places(self, pairs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    def places(self, pairs: Iterable[Pair]) -> set[Pair]:
         """Pairs of rows as pairs of sets."""
         place = {int(row): place for place, row in enumerate(self.rows)} if pairs else {}
         return {(place[low], place[high]) for low, high in pairs}
@@ -189,14 +191,44 @@ def _tokens_of(parts: Sequence[TokenSets]) -> Ints:
     return np.concatenate([np.empty(0, np.int64), *(part.sizes for part in parts)])
 
 
-def _near(
-    rows: Rows, parts: list[TokenSets], first: Ints, bound: Bound, ngrams: int | None
-) -> tuple[Ints, dict[int, Shared]]:
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Rows that are named by their places, the number of each, and what counts as a token of theirs."""
+
+    rows: Batches
+    numbers: Ints
+    ngrams: int | None
+
+    @classmethod
+    def of(cls, rows: Batches, ngrams: int | None) -> tuple[_Placed, list[TokenSets]]:
+        """`rows`, and the sets of their tokens."""
+        import numpy as np
+
+        looks = list(rows.each(partial(_numbered_sets, ngrams)))
+        numbers = np.concatenate([np.empty(0, np.int64), *(each for each, _ in looks)])
+        return cls(rows, numbers, ngrams), [sets for _, sets in looks]
+
+    def texts(self, places: Iterable[int]) -> dict[int, list[str]]:
+        """What the rows at `places` say."""
+        import numpy as np
+
+        wanted = np.unique(np.fromiter(places, np.int64))
+        found = dict(chain.from_iterable(self.rows.each(partial(_texts, self.numbers[wanted]))))
+        return {
+            place: found[number] for place, number in zip(wanted.tolist(), self.numbers[wanted].tolist(), strict=True)
+        }
+
+
+def _numbered_sets(ngrams: int | None, batch: pa.RecordBatch) -> tuple[Ints, TokenSets]:
+    return batch.column("row").to_numpy(), token_sets(batch, ngrams)
+
+
+def _near(placed: _Placed, parts: list[TokenSets], first: Ints, bound: Bound) -> tuple[Ints, dict[int, Shared]]:
     """The lowest row of each row's cluster, and what each further row that isn't exactly equal to one shares with it."""
     import numpy as np
 
     own = np.arange(len(first))
-    refuted: set[tuple[int, int]] = set()
+    refuted: set[Pair] = set()
     while True:
         keep = (first == own) & (_tokens_of(parts) > 0)
         edges = [] if refuted else _collapsed(parts, keep)
@@ -205,17 +237,17 @@ def _near(
         edges += [(int(sets.rows[min(edge)]), int(sets.rows[max(edge)])) for edge in join.edges]
         lowest = _lowest(len(first), edges)
         direct = sorted((int(lowest[row]), row) for row in np.flatnonzero(lowest != own).tolist())
-        shared = dict(_confirmed(rows.batches, direct, ngrams))
+        shared = dict(_confirmed(placed, placed, direct))
         sure = _lowest(len(first), [pair for pair, found in shared.items() if found.reaches(bound)])
-        others = _confirmed(rows.batches, sorted({edge for edge in edges if sure[edge[0]] != sure[edge[1]]}), ngrams)
-        wrong = {pair for pair, found in others if not found.reaches(bound)}
+        unsure = sorted({edge for edge in edges if sure[edge[0]] != sure[edge[1]]})
+        wrong = {pair for pair, found in _confirmed(placed, placed, unsure) if not found.reaches(bound)}
         if not wrong:
             return lowest[first], {row: found for (_, row), found in shared.items()}
         refuted |= wrong
-        parts = list(_ahead(lambda batch: token_sets(batch, ngrams), rows.batches()))
+        _, parts = _Placed.of(placed.rows, placed.ngrams)
 
 
-def _collapsed(parts: Sequence[TokenSets], keep: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _collapsed(parts: Sequence[TokenSets], keep: NDArray[np.bool_]) -> list[Pair]:
     """Pairs of rows whose sets have the same signature; of each such group only the first stays in `keep`."""
     import numpy as np
 
@@ -226,44 +258,51 @@ def _collapsed(parts: Sequence[TokenSets], keep: NDArray[np.bool_]) -> list[tupl
     return [(int(low), int(row)) for low, row in zip(first, rows, strict=True) if low != row]
 
 
-def _confirmed(
-    batches: Callable[[], Batches], pairs: Sequence[tuple[int, int]], ngrams: int | None
-) -> Iterator[tuple[tuple[int, int], Shared]]:
-    """What each pair of rows shares, by the tokens themselves."""
+def _confirmed(ones: _Placed, others: _Placed, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Shared]]:
+    """What each pair of one row and another shares, by the tokens themselves."""
     for start in range(0, len(pairs), CONFIRMED):
         some = pairs[start : start + CONFIRMED]
-        texts = _texts(batches(), sorted({row for pair in some for row in pair}))
-
-        @lru_cache(maxsize=64)
-        def tokens(row: int, texts: dict[int, list[str]] = texts) -> set[str]:
-            if ngrams is None:  # no word and no folding reaches over the end of a line: one look at all texts is enough
-                return words("\n".join(texts[row]))
-            return set().union(*(words(text, ngrams) for text in texts[row]))
-
-        for pair in some:
-            one, other = map(tokens, pair)
-            both = len(one & other)
-            yield pair, Shared(both, len(one) + len(other) - both)
+        if ones is others:  # one look at the rows is enough
+            left = right = ones.texts(chain.from_iterable(some))
+        else:
+            left, right = ones.texts(one for one, _ in some), others.texts(other for _, other in some)
+        texts = [(left[one], right[other]) for one, other in some]
+        shares = [texts[at : at + SHARE] for at in range(0, len(texts), SHARE)]
+        yield from zip(
+            some, chain.from_iterable(ones.rows.spread(partial(_compared, ones.ngrams), shares)), strict=True
+        )
 
 
-def _texts(batches: Batches, wanted: Sequence[int]) -> dict[int, list[str]]:
-    """The texts of these rows, given by their places in rising order."""
-    import numpy as np
-
-    found: dict[int, list[str]] = {row: [] for row in wanted}
-    end = 0
-    for batch in batches:
-        start, end = end, end + batch.num_rows
-        low, high = np.searchsorted(wanted, [start, end])
-        if low < high:
-            taken = batch.take(np.array(wanted[low:high]) - start)
-            for leaf in said(taken):
-                for row, text in zip(leaf.rows.tolist(), leaf.texts.to_pylist(), strict=True):
-                    found[wanted[low + row]].append(text)
+def _compared(ngrams: int | None, pairs: Sequence[tuple[list[str], list[str]]]) -> list[Shared]:
+    found, last, tokens = [], None, set[str]()
+    for one, other in pairs:
+        if one is not last:  # pairs of a cluster follow each other, and have the same first row
+            last, tokens = one, _tokens(one, ngrams)
+        theirs = _tokens(other, ngrams)
+        both = len(tokens & theirs)
+        found.append(Shared(both, len(tokens) + len(theirs) - both))
     return found
 
 
-def _lowest(count: int, edges: Collection[tuple[int, int]]) -> Ints:
+def _tokens(texts: Sequence[str], ngrams: int | None) -> set[str]:
+    if ngrams is None:  # no word and no folding reaches over the end of a line: one look at all texts is enough
+        return words("\n".join(texts))
+    return set().union(*(words(text, ngrams) for text in texts))
+
+
+def _texts(wanted: Ints, batch: pa.RecordBatch) -> list[tuple[int, list[str]]]:
+    """What the rows with the numbers `wanted`, which are rising, say."""
+    import numpy as np
+
+    taken = batch.take(np.isin(batch.column("row").to_numpy(), wanted).nonzero()[0])
+    found: list[list[str]] = [[] for _ in range(taken.num_rows)]
+    for leaf in said(taken):
+        for row, text in zip(leaf.rows.tolist(), leaf.texts.to_pylist(), strict=True):
+            found[row].append(text)
+    return list(zip(taken.column("row").to_pylist(), found, strict=True))
+
+
+def _lowest(count: int, edges: Collection[Pair]) -> Ints:
     """For each of the rows 0, 1, … the lowest one that it is connected with (union-find)."""
     import numpy as np
 
@@ -293,15 +332,3 @@ def _firsts(columns: NDArray[np.uint64]) -> Ints:
     result = np.empty(len(order), np.int64)
     result[order] = np.repeat(order[starts], np.diff(starts, append=len(order)))
     return result
-
-
-def _ahead(look: Callable[[pa.RecordBatch], Out], batches: Batches) -> Iterator[Out]:
-    """What `look` gives for each batch, in order, with a few batches under way at once."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting: deque[Future[Out]] = deque()
-        for batch in batches:
-            waiting.append(pool.submit(look, batch))
-            if len(waiting) > THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -71,9 +71,10 @@ def token_sets(batch: pa.RecordBatch, ngrams: int | None = None) -> TokenSets:
     keys = [np.empty(0, np.uint64)]
     for leaf in said(batch):
         texts = leaf.texts.to_pylist()
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
         rows = leaf.rows.astype(np.uint64) << np.uint64(HASH_BITS)
-        for first, last in _pieces(texts):
-            for piece in _folded_pieces(texts[first:last], rows[first:last]):
+        for first, last in _ranges(lengths):
+            for piece in _folded_pieces(texts[first:last], lengths[first:last], rows[first:last]):
                 hashes, counts = _hashes(piece, ngrams)
                 keys.append((hashes >> np.uint64(ROW_BITS)) | np.repeat(piece.rows, counts))
     ordered = np.sort(np.concatenate(keys))
@@ -90,16 +91,16 @@ def token_sets(batch: pa.RecordBatch, ngrams: int | None = None) -> TokenSets:
     return TokenSets((hashes >> np.uint64(HASH_BITS - 32)).astype(np.uint32), sizes, signatures)
 
 
-def _pieces(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Ranges of `texts` with about PIECE characters each."""
-    first = size = 0
-    for index, text in enumerate(texts):
-        size += len(text) + 1
-        if size >= PIECE:
-            yield first, index + 1
-            first, size = index + 1, 0
-    if first < len(texts):
-        yield first, len(texts)
+def _ranges(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Ranges of texts with about PIECE characters each."""
+    import numpy as np
+
+    ends = np.cumsum(lengths)
+    first = done = 0
+    while first < len(lengths):
+        last = min(int(np.searchsorted(ends, done + PIECE)) + 1, len(lengths))
+        yield first, last
+        first, done = last, int(ends[last - 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +115,29 @@ class _Piece:
     rows: NDArray[np.uint64]
 
 
-def _folded_pieces(texts: Sequence[str], rows: NDArray[np.uint64]) -> Iterator[_Piece]:
-    """`texts`, folded: character by character, and those where that is not enough in a piece of their own."""
+def _folded_pieces(texts: Sequence[str], lengths: NDArray[np.int64], rows: NDArray[np.uint64]) -> Iterator[_Piece]:
+    """`texts`, folded: character by character, and those where that is not enough in a piece of their own.
+
+    `lengths` count one character more for each.
+    """
     import numpy as np
 
-    starts = _starts(texts)
+    starts = _starts(lengths)
     coefficients = _folding().take(_codes(texts))
     if len(hard := np.flatnonzero(coefficients == _HARD)):
         these = np.unique(np.searchsorted(starts, hard, side="right") - 1)
         others = [folded(texts[index]) for index in these.tolist()]
-        yield _Piece(_coefficients().take(_codes(others)), _starts(others), rows[these])
-        coefficients[ranges(starts[these], np.diff(starts)[these])] = 0
+        own = np.array([len(text) + 1 for text in others])
+        yield _Piece(_coefficients().take(_codes(others)), _starts(own), rows[these])
+        coefficients[ranges(starts[these], lengths[these])] = 0
     yield _Piece(coefficients, starts, rows)
 
 
-def _starts(texts: Sequence[str]) -> NDArray[np.int64]:
+def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each text starts in what `_codes` gives, and last where a next one would."""
     import numpy as np
 
-    return np.cumsum([1, *(len(text) + 1 for text in texts)])
+    return np.cumsum(np.concatenate(([1], lengths)))
 
 
 def _codes(texts: Sequence[str]) -> NDArray[np.uint32]:
@@ -169,7 +174,7 @@ def _hashes(piece: _Piece, ngrams: int | None) -> tuple[NDArray[np.uint64], NDAr
     powers, inverses = _powers(len(values))
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(np.multiply(values, powers[: len(values)], out=values), out=sums[1:])
-    return _mixed((sums.take(last) - sums.take(first)) * inverses.take(first)), counts
+    return mixed((sums.take(last) - sums.take(first)) * inverses.take(first)), counts
 
 
 def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -188,16 +193,16 @@ _HARD: Final = 2
 """No coefficient: those are odd, or 0."""
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Numbers of which every bit depends on all bits of `values` (the finalizer of SplitMix64, Steele et al. 2014)."""
     import numpy as np
 
-    mixed = values ^ (values >> np.uint64(30))
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
+    result = values ^ (values >> np.uint64(30))
+    result *= np.uint64(0xBF58476D1CE4E5B9)
+    result ^= result >> np.uint64(27)
+    result *= np.uint64(0x94D049BB133111EB)
+    result ^= result >> np.uint64(31)
+    return result
 
 
 @cache
@@ -209,7 +214,7 @@ def _coefficients() -> NDArray[np.uint64]:
     values = np.zeros(len(points), np.uint64)
     for run in WORD.finditer(points.tobytes().decode("utf-32-le", "surrogatepass")):
         values[run.start() : run.end()] = 1
-    values *= _mixed((points.astype(np.uint64) + np.uint64(1)) * np.uint64(_FACTOR)) | np.uint64(1)
+    values *= mixed((points.astype(np.uint64) + np.uint64(1)) * np.uint64(_FACTOR)) | np.uint64(1)
     return values
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class JsonlWriter:
@@ -24,9 +26,11 @@ class JsonlWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def write(self, lines: Sequence[bytes]) -> None:
-        """Add `lines`, which have their ends; raises OSError when the disk does."""
-        text = b"".join(lines)
+    def write(self, lines: pa.LargeBinaryArray) -> None:
+        """Add `lines`, which have their ends and are no slice; raises OSError when the disk does."""
+        if not len(lines):
+            return
+        text = memoryview(lines.buffers()[2])[: lines.total_values_length]
         self._file.write(text)
         self._sha256.update(text)
         self.rows += len(lines)

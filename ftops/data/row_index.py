@@ -47,7 +47,7 @@ class RowIndex:
 
 def row_index(rows: Rows) -> bytes:
     """The index of `rows`, as it is kept in a file: for each row 16 bytes of its prompt, then 16 of the whole row."""
-    return b"".join(map(batch_index, rows.batches()))
+    return b"".join(rows.each(batch_index))
 
 
 def batch_index(batch: pa.RecordBatch) -> bytes:

@@ -32,6 +32,7 @@ class Shaper:
         self._form = form
         self._make = {"chat": self._chat, "preference": self._preference}.get(form.shape, self._texts)
         self._plain = [(name, next(iter(sources(form, name)), None), name in form.required) for name in form.fields]
+        self._sources: list[Any] = [source for _, source, _ in self._plain]
         self._must = [index for index, (_, _, must) in enumerate(self._plain) if must]
         self.used: dict[str, None] = {}
         self.unread: dict[str, None] = {}
@@ -45,12 +46,16 @@ class Shaper:
         return values
 
     def _texts(self, row: Row, faults: list[Fault]) -> tuple[str, ...]:
-        values = ["" if source is None else row.get(source, "") for _, source, _ in self._plain]
+        get = row.get
+        values: list[Any] = [get(source, "") for source in self._sources]
         # Nearly every row is sound, which is quickly seen of all its texts together; what is wrong is then looked for.
         try:
-            sound = "\0" not in "".join(values) and all(values[at] and not values[at].isspace() for at in self._must)
+            sound = "\0" not in "".join(values)
         except TypeError:
             sound = False
+        for at in self._must if sound else ():
+            if not values[at] or values[at].isspace():
+                sound = False
         if not sound:
             values = [
                 text_of(None if source is None else row.get(source), name, faults, required=must)

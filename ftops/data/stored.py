@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from ftops.values import Finding
+from ftops.workers import spread
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from ftops.checks.rows import CheckResult
+    from ftops.checks.rows import Batches, CheckResult
 
-STRATUM = "stratum"
+In = TypeVar("In")
+Out = TypeVar("Out")
+FEW: Final = 50_000
+"""Rows that one process is through with before others have started."""
+STRATUM: Final = "stratum"
 """The name that `checks.rows` gives the column, which is not imported here: the process that parses needs no models."""
 
 
@@ -45,7 +51,7 @@ class StoredRows:
     fields: tuple[str, ...]
     read: int
     found: tuple[Finding, ...] = ()
-    others: Mapping[str, Iterable[pa.RecordBatch]] = field(default_factory=dict)
+    others: Mapping[str, Batches] = field(default_factory=dict)
     dropped: frozenset[int] = frozenset()
     changed: pa.Table | None = None
     checked: tuple[str, ...] = ()
@@ -55,12 +61,18 @@ class StoredRows:
         return sum(part.rows for part in self.parts) - len(self.dropped)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Every row, in order: the column `row`, then the fields; at most `checks.rows.BATCH` in a batch."""
-        gone, new = self._gone, self._new
-        for part, batch in self._stored(("row", *self.fields)):
-            yield _overlaid(_counted(batch, part), gone, new)
+        """Every row, in order: the column `row`, then the fields, then STRATUM if there is one."""
+        return (piece.batch() for piece in self._pieces())
 
-    def after(self, result: CheckResult, others: Mapping[str, Iterable[pa.RecordBatch]] | None = None) -> StoredRows:
+    def each(self, look: Callable[[pa.RecordBatch], Out]) -> Iterator[Out]:
+        """What `look` gives for each of `batches`, in order; where there are many, several processes look."""
+        return self.spread(partial(_looked_at, look), self._pieces())
+
+    def spread(self, work: Callable[[In], Out], shares: Iterable[In]) -> Iterator[Out]:
+        """What `work` gives for each of `shares`, in order, by several processes where there are many rows."""
+        return spread(work, shares) if self.count > FEW else map(work, shares)
+
+    def after(self, result: CheckResult, others: Mapping[str, Batches] | None = None) -> StoredRows:
         """The rows that the check of `result` leaves, with what it found; `others` take the place of the old ones."""
         return replace(
             self,
@@ -76,7 +88,7 @@ class StoredRows:
 
         wanted = np.unique(np.fromiter(rows, np.int64))
         found: dict[int, tuple[int | None, int | None]] = {}
-        for part, batch in self._stored(("row", "line", "byte")) if len(wanted) else ():
+        for part, _, batch in self._stored(("row", "line", "byte")) if len(wanted) else ():
             hits = np.isin(batch.column(0).to_numpy() + part.row, wanted).nonzero()[0]
             for row, line, byte in zip(*(column.to_pylist() for column in batch.take(hits).columns), strict=True):
                 found[row + part.row] = (
@@ -85,41 +97,73 @@ class StoredRows:
                 )
         return found
 
-    def strata(self) -> pa.ChunkedArray | None:
-        """The value of the column that the split is stratified by for each row, null where it has none; None without one."""
-        import numpy as np
-        import pyarrow as pa
-
-        gone, chunks = self._gone, []
-        for part, batch in self._stored(("row", STRATUM)):
-            if batch.num_columns < 2:
-                return None
-            stay = np.isin(batch.column(0).to_numpy() + part.row, gone, invert=True)
-            chunks.append(batch.column(1).filter(pa.array(stay)))
-        return pa.chunked_array(chunks, pa.large_string())
-
     @property
     def _gone(self) -> NDArray[np.int64]:
         import numpy as np
 
         return np.sort(np.fromiter(self.dropped, np.int64, len(self.dropped)))
 
-    @property
-    def _new(self) -> pa.RecordBatch | None:
-        return None if self.changed is None else _whole(self.changed)
+    def _pieces(self) -> Iterator[_Piece]:
+        """One for each stored batch, with what lies over its rows."""
+        import numpy as np
 
-    def _stored(self, columns: Iterable[str]) -> Iterator[tuple[Part, pa.RecordBatch]]:
-        """The `columns` that there are, as they were written. Not mapped into memory, so that memory doesn't grow with the file."""
+        columns = ("row", *self.fields, STRATUM)
+        stored = [(part, index, part.row + batch.column(0)[0].as_py()) for part, index, batch in self._stored(("row",))]
+        bounds = np.array([*(first for *_, first in stored), np.iinfo(np.int64).max])
+        gone, new = self._gone, None if self.changed is None else _whole(self.changed)
+        cuts = np.searchsorted(gone, bounds)
+        changes = np.searchsorted([] if new is None else new.column(0).to_numpy(), bounds)
+        for place, (part, index, _) in enumerate(stored):
+            here = np.arange(changes[place], changes[place + 1])
+            over = new.take(here) if new is not None and len(here) else None
+            yield _Piece(self.folder, part, index, columns, gone[cuts[place] : cuts[place + 1]], over)
+
+    def _stored(self, columns: tuple[str, ...]) -> Iterator[tuple[Part, int, pa.RecordBatch]]:
+        """The `columns` that there are, as they were written: with the part, and the index in it, of each batch."""
         import pyarrow as pa
 
         for part in self.parts:
             with pa.OSFile(str(self.folder / part.name)) as file:
-                names = pa.ipc.open_file(file).schema.names
-                indices = [names.index(name) for name in columns if name in names]
-                reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=indices))
-                order = [name for name in columns if name in names]
+                reader = _reader(file, columns)
                 for index in range(reader.num_record_batches):
-                    yield part, reader.get_batch(index).select(order)
+                    yield part, index, _in_order(reader.get_batch(index), columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stored batch, and what lies over it: small enough to be sent to another process, which reads the batch itself."""
+
+    folder: Path
+    part: Part
+    index: int
+    columns: tuple[str, ...]
+    gone: NDArray[np.int64]
+    new: pa.RecordBatch | None
+
+    def batch(self) -> pa.RecordBatch:
+        """The rows."""
+        import pyarrow as pa
+
+        with pa.OSFile(str(self.folder / self.part.name)) as file:
+            stored = _reader(file, self.columns).get_batch(self.index)
+        return _overlaid(_counted(_in_order(stored, self.columns), self.part), self.gone, self.new)
+
+
+def _looked_at(look: Callable[[pa.RecordBatch], Out], piece: _Piece) -> Out:
+    return look(piece.batch())
+
+
+def _reader(file: pa.NativeFile, columns: tuple[str, ...]) -> Any:
+    """Reads those of `columns` that there are. The file isn't mapped into memory, so that memory doesn't grow with it."""
+    import pyarrow as pa
+
+    names = pa.ipc.open_file(file).schema.names
+    indices = [names.index(name) for name in columns if name in names]
+    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=indices))
+
+
+def _in_order(batch: pa.RecordBatch, columns: tuple[str, ...]) -> pa.RecordBatch:
+    return batch.select([name for name in columns if name in batch.schema.names])
 
 
 def _counted(batch: pa.RecordBatch, part: Part) -> pa.RecordBatch:
@@ -130,20 +174,18 @@ def _counted(batch: pa.RecordBatch, part: Part) -> pa.RecordBatch:
 
 
 def _overlaid(batch: pa.RecordBatch, gone: NDArray[np.int64], new: pa.RecordBatch | None) -> pa.RecordBatch:
-    """`batch` without the rows `gone`, those in `new` (sorted by row) in the place of the old ones."""
+    """`batch` without the rows `gone`, those in `new`, which are rows of it, rising, in the place of the old ones."""
     import numpy as np
     import pyarrow as pa
 
     rows = batch.column(0).to_numpy()
     picked = np.arange(len(rows))
-    if new is not None and len(rows):
-        numbers = new.column(0).to_numpy()
-        first, stop = np.searchsorted(numbers, [rows[0], rows[-1] + 1])
-        here = numbers[first:stop]
-        if len(here):
-            known = np.isin(here, rows)
-            picked[np.searchsorted(rows, here[known])] = len(rows) + known.nonzero()[0]
-            batch = pa.concat_batches([batch, new.slice(first, stop - first)])
+    if new is not None:
+        at = np.searchsorted(rows, new.column(0).to_numpy())
+        picked[at] = len(rows) + np.arange(len(at))
+        if STRATUM in batch.schema.names:
+            new = new.append_column(STRATUM, batch.column(STRATUM).take(pa.array(at)))
+        batch = pa.concat_batches([batch, new])
     if len(gone):
         picked = picked[np.isin(rows, gone, invert=True)]
     return batch if len(picked) == batch.num_rows == len(rows) else batch.take(pa.array(picked))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ftops.checks.letters import WRITINGS, characters, letters, main_writing, turns
 from ftops.checks.rows import MESSAGES, TOOLS, Rows
@@ -37,12 +38,13 @@ def measure(rows: Rows, sides: Mapping[str, NDArray[np.int64]] = MappingProxyTyp
     """The statistics of `rows`; `sides` has the numbers of the rows of each split."""
     import numpy as np
 
-    found = _Found()
-    for batch in rows.batches():
-        found.add(batch, rows.fields)
-    lengths = {name: np.concatenate(parts) for name, parts in found.lengths.items()}
+    found = list(rows.each(partial(_figures, rows.fields)))
+    lengths = {
+        name: np.concatenate([each.lengths[name] for each in found]) for name in (found[0].lengths if found else ())
+    }
     numbers, whole = lengths.pop("number", np.empty(0, np.int64)), lengths.get(ROW, np.empty(0, np.int64))
-    writings = dict(zip((*WRITINGS, UNWRITTEN), found.writings.tolist(), strict=True))
+    counts = sum((each.writings for each in found), np.zeros(len(WRITINGS) + 1, np.int64))
+    writings = dict(zip((*WRITINGS, UNWRITTEN), counts.tolist(), strict=True))
     messages = lengths.pop("turns", None)
     return Measured(
         Statistics(
@@ -54,35 +56,27 @@ def measure(rows: Rows, sides: Mapping[str, NDArray[np.int64]] = MappingProxyTyp
     )
 
 
-class _Found:
-    """Figures of each row so far, by batch."""
+class _Figures(NamedTuple):
+    """Of a batch: by name a length for each row, and how many rows are in each of WRITINGS, then in none."""
 
-    def __init__(self) -> None:
-        import numpy as np
+    lengths: dict[str, NDArray[np.int64]]
+    writings: NDArray[np.int64]
 
-        self.lengths: dict[str, list[NDArray[np.int64]]] = {}
-        self.writings = np.zeros(len(WRITINGS) + 1, np.int64)
 
-    def add(self, batch: pa.RecordBatch, fields: tuple[str, ...]) -> None:
-        import numpy as np
+def _figures(fields: tuple[str, ...], batch: pa.RecordBatch) -> _Figures:
+    import numpy as np
 
-        whole = np.zeros(batch.num_rows, np.int64)
-        counts = np.zeros((len(WRITINGS), batch.num_rows), np.int64)
-        for name in fields:
-            column = batch.column(name)
-            lengths = characters(column)
-            whole += lengths
-            self._keep(name, lengths)
-            if name != TOOLS:
-                counts += _letters(column)
-        if MESSAGES in fields:
-            self._keep("turns", turns(batch.column(MESSAGES)).astype(np.int64))
-        self._keep(ROW, whole)
-        self._keep("number", batch.column("row").to_numpy())
-        self.writings += np.bincount(main_writing(counts) % (len(WRITINGS) + 1), minlength=len(WRITINGS) + 1)
-
-    def _keep(self, name: str, values: NDArray[np.int64]) -> None:
-        self.lengths.setdefault(name, []).append(values)
+    lengths = {name: characters(batch.column(name)) for name in fields}
+    counts = np.zeros((len(WRITINGS), batch.num_rows), np.int64)
+    for name in fields:
+        if name != TOOLS:
+            counts += _letters(batch.column(name))
+    writings = np.bincount(main_writing(counts) % (len(WRITINGS) + 1), minlength=len(WRITINGS) + 1)
+    lengths[ROW] = sum(lengths.values(), np.zeros(batch.num_rows, np.int64))
+    if MESSAGES in fields:
+        lengths["turns"] = turns(batch.column(MESSAGES)).astype(np.int64)
+    lengths["number"] = batch.column("row").to_numpy()
+    return _Figures(lengths, writings)
 
 
 def _letters(column: pa.Array) -> NDArray[np.int64]:

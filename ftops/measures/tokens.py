@@ -9,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from ftops.checks.rows import MESSAGES, Rows
+from ftops.checks.rows import MESSAGES, Rows, text_fields
+from ftops.checks.tokens import mixed
 from ftops.errors import Diagnostic, SpecError, Where
 from ftops.measures.lengths import distribution
 from ftops.records.dataset import TokenReport
@@ -70,11 +71,8 @@ def sample(numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
     if len(numbers) <= count:
         return numbers
-    mixed = numbers.astype(np.uint64) + np.uint64(SEED)  # splitmix64 (Steele, Lea and Flood 2014)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return np.sort(numbers[np.argpartition(mixed, count)[:count]])
+    chances = mixed(numbers.astype(np.uint64) + np.uint64(SEED))
+    return np.sort(numbers[np.argpartition(chances, count)[:count]])
 
 
 def interval(counts: NDArray[np.int64], population: int) -> tuple[float, float]:
@@ -144,9 +142,8 @@ def _count(encoder: Any, batch: pa.RecordBatch) -> NDArray[np.int64]:
     import numpy as np
 
     counts = np.zeros(batch.num_rows, np.int64)
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if name == "row":
-            continue
+    for name in text_fields(batch.schema.names):
+        column = batch.column(name)
         for texts, rows in _chat_texts(column) if name == MESSAGES else [(column.to_pylist(), range(batch.num_rows))]:
             tokens = [len(each) for each in encoder.encode_batch_fast(list(texts), add_special_tokens=False)]
             np.add.at(counts, rows, tokens)

@@ -7,12 +7,14 @@ check and what comes after it. `stages` says how, `split` which row comes to whi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Final
 
+from ftops import workers
 from ftops.data import DataFile, Form, Reading
 from ftops.errors import Diagnostic, ExternalError
 from ftops.kinds.dataset import DatasetSpec
@@ -29,6 +31,9 @@ from ftops.pipeline.writing import split_and_write, take, write_findings
 from ftops.records.dataset import DatasetReport, FindingReport
 from ftops.store import Store, publish_folder
 from ftops.values import Source
+
+MANY: Final = 40 * 2**20
+"""Bytes of files whose rows several processes will look at."""
 
 __all__ = ["SPLITS", "Checked", "Origin", "Prepared", "check", "prepare", "read_manifest", "verify"]
 
@@ -111,7 +116,9 @@ def prepare(
 
 def _looked(spec: DatasetSpec, origin: Origin, store: Store, stages: Stages, progress: Progress) -> Looked:
     """What was read and found; raises ChecksFailed where the spec wants that to stop everything."""
-    files = [_identified(file, store) for file in _files(spec, origin)]
+    files = list(_files(spec, origin))
+    _start_workers(files)
+    files = [_identified(file, store) for file in files]
     reading, key = read(files, Form.of(spec), stages, progress)
     if spec.on_invalid == "fail":
         refuse_faults(reading)
@@ -132,6 +139,13 @@ def _files(spec: DatasetSpec, origin: Origin) -> Iterator[DataFile]:
     for path in source.files:
         known = origin.sources.get(path)
         yield DataFile(origin.root, path, known.digest if known else None)
+
+
+def _start_workers(files: Iterable[DataFile]) -> None:
+    """Starts what will look at many rows while they are still being read."""
+    paths = [file.root / file.path for file in files if file.root is not None]
+    if sum(path.stat().st_size for path in paths if path.is_file()) > MANY:
+        workers.start()
 
 
 def _identified(file: DataFile, store: Store) -> DataFile:
@@ -170,6 +184,7 @@ def check(
     stages, form = Stages(scratch), Form.of(spec)
     if files is None:
         files = list(_files(spec, Origin(root or scratch)))
+    _start_workers(files)
     reading, key = read(files, form, stages, progress)
     warnings: list[str] = []
     against = {name: _rows_of(path, form, stages, warnings) for name, path in (others or {}).items()}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice, zip_longest
 from typing import Final, Literal
 
-from ftops.checks import Check
 from ftops.checks.duplicates import Duplicates
 from ftops.checks.pii import Pii
 from ftops.checks.rows import CheckResult
@@ -32,8 +31,10 @@ def findings(looked: Looked, on_invalid: str) -> Iterator[FindingReport]:
     yield from _faults(reading, on_invalid)
     places = reading.rows.places({finding.row for _, result in looked.results for finding in result.findings})
     for check, result in looked.results:
+        asked = _asked(check.parameters)
         for finding in result.findings:
-            yield _report(finding, _action(finding, check, result), reading, places[finding.row])
+            action = _action(finding, asked(finding.entity), result)
+            yield _report(finding, action, reading, places[finding.row])
 
 
 def _faults(reading: Reading, on_invalid: str) -> Iterator[FindingReport]:
@@ -63,8 +64,7 @@ def _number(reading: Reading, row: int) -> int:
     return bisect_right(reading.first_rows, row) - 1
 
 
-def _action(finding: Finding, check: Check, result: CheckResult) -> Done:
-    asked = _asked(check.parameters, finding.entity)
+def _action(finding: Finding, asked: str, result: CheckResult) -> Done:
     if asked == "fail":
         return "failed" if result.failed else "reported"
     if finding.row in result.dropped:
@@ -72,15 +72,18 @@ def _action(finding: Finding, check: Check, result: CheckResult) -> Done:
     return "masked" if asked == "mask" else "reported"
 
 
-def _asked(parameters: Strict, entity: str | None) -> str:
-    """What the spec wants to happen to what was found; a check without choice by entity has one `action`."""
+def _asked(parameters: Strict) -> Callable[[str | None], str]:
+    """What the spec wants to happen to what was found, by entity; a check without choice by entity has one `action`."""
     match parameters:
         case Pii():
-            return parameters.actions[entity or ""]
+            actions = parameters.actions
+            return lambda entity: actions[entity or ""]
         case Duplicates():
-            return parameters.exact if entity == "exact" or parameters.near is None else parameters.near.action
+            exact, near = parameters.exact, parameters.near
+            return lambda entity: exact if entity == "exact" or near is None else near.action
         case _:
-            return str(getattr(parameters, "action", "report"))
+            action = str(getattr(parameters, "action", "report"))
+            return lambda _: action
 
 
 def first_of_each(found: Iterable[FindingReport], count: int = RECORDED) -> tuple[FindingReport, ...]:

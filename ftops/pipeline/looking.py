@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ftops import data
 from ftops.checks import Check
-from ftops.checks.rows import CheckResult
+from ftops.checks.rows import Batches, CheckResult, In, Out
 from ftops.data import DataFile, Form, Reading, StoredRows
 from ftops.pipeline.saved import load_result, save_result
 from ftops.pipeline.stages import Stages, scratch
@@ -51,15 +51,21 @@ class LaterRows:
     def _rows(self) -> StoredRows:
         return self._read()
 
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Iterator[pa.RecordBatch]:
         return self._rows.batches()
+
+    def each(self, look: Callable[[pa.RecordBatch], Out]) -> Iterator[Out]:
+        return self._rows.each(look)
+
+    def spread(self, work: Callable[[In], Out], shares: Iterable[In]) -> Iterator[Out]:
+        return self._rows.spread(work, shares)
 
 
 @dataclass(frozen=True, slots=True)
 class Others:
     """Other data sets that rows are compared with: their rows by name, and what these rows are."""
 
-    rows: Mapping[str, Iterable[pa.RecordBatch]]
+    rows: Mapping[str, Batches]
     digests: Mapping[str, str]
 
 

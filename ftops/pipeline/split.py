@@ -3,8 +3,8 @@
 Rows that are alike form a group, and a group is never divided: a row of the test split has no near twin in training. The
 side of a group is that of its first row, the one with the lowest number. There are two ways to choose it.
 
-By hash, where the spec names no column: BLAKE2b (RFC 7693) of the first row's text, keyed by the seed, as a fraction of its
-range, which the ratios cut in the order train, validation, test. Nothing else counts, so the order of files makes no
+By hash, where the spec names no column: 64 bits of the first row's BLAKE2b (RFC 7693, `similar.equality`), mixed with those
+of the seed, as a fraction of their range, which the ratios cut in the order train, validation, test. Nothing else counts, so the order of files makes no
 difference where no rows are alike, and ratios are met in the mean: of n groups a split with ratio r gets n·r ± √(n·r·(1-r)).
 
 By permuted blocks, where `stratify` names one (as in clinical trials; Zelen 1974, doi:10.1016/0021-9681(74)90015-0): within a
@@ -23,10 +23,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ftops.checks import similar
-from ftops.checks.rows import MESSAGES, Rows
+from ftops.checks.rows import STRATUM
+from ftops.checks.tokens import mixed
 from ftops.errors import ChecksFailed, Diagnostic
 from ftops.kinds.dataset import Split
 
@@ -75,7 +76,7 @@ def assign(rows: StoredRows, split: Split, known: Mapping[int, int] | None) -> S
     """
     import numpy as np
 
-    numbers, values = _hashed(rows, split.seed)
+    numbers, values, strata = _hashed(rows, split.seed)
     used = [side for side, name in enumerate(SPLITS) if getattr(split, name) > 0]
     if len(used) == 1:
         return Sides(numbers, np.full(len(numbers), used[0], np.uint8), numbers)
@@ -87,44 +88,34 @@ def assign(rows: StoredRows, split: Split, known: Mapping[int, int] | None) -> S
     else:
         sides = np.zeros(len(numbers), np.uint8)
         leads = np.unique(firsts)
-        sides[leads] = _by_block(_strata(rows, split.stratify), leads, split)
+        sides[leads] = _by_block(_strata(strata, len(numbers), split.stratify), leads, split)
     return Sides(numbers, sides[firsts], numbers[firsts])
 
 
-def _hashed(rows: Rows, seed: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """The number of each row, and the first 64 bits of the hash of its text; equal ones mean equal rows."""
+def _hashed(rows: StoredRows, seed: int) -> tuple[NDArray[np.int64], NDArray[np.uint64], pa.ChunkedArray | None]:
+    """The number of each row; 64 bits of a hash of its fields and the seed, where equal ones mean equal rows; its stratum."""
     import numpy as np
+    import pyarrow as pa
 
-    key = hashlib.blake2b(str(seed).encode()).digest()
-    numbers, found = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
-    for batch in rows.batches():
-        digests = (hashlib.blake2b(text, digest_size=16, key=key).digest()[:8] for text in _texts(batch, rows.fields))
-        numbers.append(batch.column("row").to_numpy())
-        found.append(np.frombuffer(b"".join(digests), ">u8").astype(np.uint64))
-    return np.concatenate(numbers), np.concatenate(found)
-
-
-def _texts(batch: pa.RecordBatch, fields: tuple[str, ...]) -> Iterator[bytes]:
-    """Each row as the JSON object of its fields, so that texts that only look the same when joined differ.
-
-    An empty field counts as none: it makes no difference that one is asked for.
-    """
-    import orjson
-
-    # NumPy makes Python's texts several times faster than Arrow does.
-    columns = [
-        _chats(batch.column(name)) if name == MESSAGES else batch.column(name).to_numpy(zero_copy_only=False).tolist()
-        for name in fields
-    ]
-    for row in zip(*columns, strict=True):
-        yield orjson.dumps({field: value for field, value in zip(fields, row, strict=True) if value})
+    looks = list(rows.each(_look))
+    numbers = np.concatenate([np.empty(0, np.int64), *(look.numbers for look in looks)])
+    digests = np.concatenate([np.empty(0, np.uint64), *(look.digests for look in looks)])
+    strata = [look.strata for look in looks if look.strata is not None]
+    key = np.frombuffer(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "<u8")
+    # Each of the steps can be undone, so that different digests stay different.
+    values = mixed(mixed(digests) ^ key)
+    return numbers, values, pa.chunked_array(strata, pa.large_string()) if strata else None
 
 
-def _chats(column: pa.Array) -> list[list[dict[str, Any]]]:
-    return [
-        [{name: part for name, part in message.items() if part is not None} for message in chat]
-        for chat in column.to_pylist()
-    ]
+class _Look(NamedTuple):
+    numbers: NDArray[np.int64]
+    digests: NDArray[np.uint64]
+    strata: pa.Array | None
+
+
+def _look(batch: pa.RecordBatch) -> _Look:
+    stratum = batch.column(STRATUM) if STRATUM in batch.schema.names else None
+    return _Look(batch.column("row").to_numpy(), similar.equality(batch)[:, 0], stratum)
 
 
 def _firsts(numbers: NDArray[np.int64], values: NDArray[np.uint64], alike: Mapping[int, int]) -> NDArray[np.int64]:
@@ -159,14 +150,12 @@ def _by_hash(values: NDArray[np.uint64], split: Split) -> NDArray[np.uint8]:
 # ---------------------------------------------------------------------------------------------- strata
 
 
-def _strata(rows: StoredRows, column: str) -> list[str | None]:
-    strata = rows.strata()
-    if strata is None:
+def _strata(strata: pa.ChunkedArray | None, count: int, column: str) -> list[str | None]:
+    if strata is None and count:
         raise ChecksFailed(
             Diagnostic(f"no column {column!r} to stratify by", hint="check split.stratify of the data set")
         )
-    values: list[str | None] = strata.to_pylist()
-    return values
+    return [] if strata is None else strata.to_pylist()
 
 
 def _by_block(strata: list[str | None], leads: NDArray[np.int64], split: Split) -> list[int]:

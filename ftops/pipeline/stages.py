@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ from typing import Final
 from ftops.store import HINTS, Store, cannot_write, read_json, rename_new, temporary_name
 from ftops.values import Json, digest
 
+THREADS: Final = 4
+"""Files that are hashed at once."""
 CONTENTS: Final = "contents.json"
 """Says what a stage's other files are, by sha256. Written last."""
 
@@ -32,9 +35,10 @@ class Stages:
         """Those that `store` keeps."""
         return cls(store.cache / "data")
 
-    def get(self, key: Json, build: Callable[[Path], None]) -> Path:
+    def get(self, key: Json, build: Callable[[Path], Mapping[str, str] | None]) -> Path:
         """The folder for `key`, which names all that its content depends on; `build` fills one that is missing or damaged.
 
+        It may give the sha256 of files that it knows already.
         Raises what `build` raises, and then leaves nothing; ExternalError when the disk is full or can't be written.
         """
         name = digest(key)[:40]
@@ -59,12 +63,14 @@ def scratch(folder: Path) -> Path:
     return found
 
 
-def _make(folder: Path, build: Callable[[Path], None]) -> None:
+def _make(folder: Path, build: Callable[[Path], Mapping[str, str] | None]) -> None:
     temporary = temporary_name(folder)
     try:
         temporary.mkdir(parents=True)
-        build(temporary)
-        contents = {path.name: _sha256(path) for path in temporary.iterdir()}
+        known = build(temporary) or {}
+        others = [path for path in temporary.iterdir() if path.name not in known]
+        with ThreadPoolExecutor(THREADS) as pool:
+            contents = {**known, **dict(zip((path.name for path in others), pool.map(_sha256, others), strict=True))}
         (temporary / CONTENTS).write_text(json.dumps(contents), encoding="ascii")
         rename_new(temporary, folder)
     except OSError as error:

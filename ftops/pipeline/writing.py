@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -62,11 +63,12 @@ def split_and_write(spec: DatasetSpec, looked: Looked, stages: Stages, progress:
     sides = Sides.load(stages.get(key, split))
     _refuse_empty(looked, sides)
 
-    def write(folder: Path) -> None:
+    def write(folder: Path) -> dict[str, str]:
         splits = write_splits(folder, looked.rows, sides, spec.output_format, progress)
         _refuse_times(folder, looked)
         write_index(folder, looked.reading, sides)
         (folder / SPLIT_FILES).write_text(json.dumps(splits), encoding="ascii")
+        return {f"{name}.jsonl": split["sha256"] for name, split in splits.items()}
 
     folder = stages.get([key, "write", PIPELINE_VERSION, spec.output_format], write)
     return Written(folder, sides, json.loads((folder / SPLIT_FILES).read_bytes()), key)
@@ -124,21 +126,20 @@ def write_splits(
     folder: Path, rows: StoredRows, sides: Sides, form: OutputFormat, progress: Progress
 ) -> dict[str, Json]:
     """A file for each split, the rows in their order; gives `rows`, `bytes` and `sha256` of each."""
-    import numpy as np
+    import pyarrow as pa
 
     announced: frozenset[str] = frozenset()
     if {MESSAGES, TOOLS} & set(rows.fields):
-        announced = announced.union(*(outputs.parts(batch) for batch in rows.batches()))
+        announced = announced.union(*rows.each(outputs.parts))
     done = 0
     with ExitStack() as stack:
         writers = [stack.enter_context(JsonlWriter(folder / f"{name}.jsonl")) for name in SPLITS]
-        for batch in rows.batches():
+        for lines in rows.each(partial(outputs.lines, form=form, announced=announced)):
             progress("write", done, rows.count)
-            lines = outputs.lines(batch, form, announced)
-            here = sides.sides[done : done + batch.num_rows]
+            here = sides.sides[done : done + len(lines)]
             for side, writer in enumerate(writers):
-                writer.write([lines[index] for index in np.flatnonzero(here == side).tolist()])
-            done += batch.num_rows
+                writer.write(lines.filter(pa.array(here == side)))
+            done += len(lines)
         progress("write", done, rows.count)
         return {
             name: {"rows": writer.rows, "bytes": writer.bytes, "sha256": writer.sha256}

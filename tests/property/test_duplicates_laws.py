@@ -73,7 +73,7 @@ def test_what_is_dropped_leaves_no_duplicates(texts, threshold):
 @given(rows, thresholds, st.integers(0, 30))
 def test_a_row_of_another_data_set_is_found_as_a_duplicate_of_one_would_be(texts, threshold, cut):
     own, other = texts[:cut], texts[cut:]
-    found = similar.matches(rows_of(own), rows_of(other).table.to_batches(), threshold)
+    found = similar.matches(rows_of(own), rows_of(other), threshold)
     pairs = {
         row
         for row, text in enumerate(own)

@@ -110,20 +110,13 @@ ratios = st.sampled_from(
 quick = settings(max_examples=150, deadline=None)
 
 
-class Strata(TableRows):
-    """Rows at hand, of which each has a stratum."""
-
-    def strata(self):
-        return self.table["stratum"]
-
-
 def table(texts, strata=None):
     columns = {
         "row": pa.array(range(1, len(texts) + 1), pa.int64()),
         "text": pa.array(texts, pa.large_string()),
         "stratum": pa.array(strata or [None] * len(texts), pa.large_string()),
     }
-    return Strata(pa.table(columns))
+    return TableRows(pa.table(columns))
 
 
 def split(ratio, **fields):

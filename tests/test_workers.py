@@ -1,0 +1,127 @@
+"""Work that several processes do: the same results in the same order, and nothing is left over whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import loky
+import pytest
+
+from ftops import workers
+from ftops.data import stored
+from ftops.errors import ExternalError
+from tests.reading import read_content
+
+
+@pytest.fixture(autouse=True)
+def several(monkeypatch):
+    """Two processes, however many processors there are; they end with the test."""
+    monkeypatch.setattr(workers, "processes", lambda: 2)
+    yield
+    loky.get_reusable_executor(2).shutdown(wait=True, kill_workers=True)
+
+
+def slow_for_even(number):
+    time.sleep(0.05 * (number % 2 == 0))
+    return number, os.getpid()
+
+
+def broken(number):
+    if number == 3:
+        raise ValueError("three")
+    return number
+
+
+def killed(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def rows_and_process(batch):
+    return batch.column("row").to_pylist(), batch.column("output").to_pylist(), os.getpid()
+
+
+def test_results_come_in_order_from_several_processes():
+    found = list(workers.spread(slow_for_even, range(20)))
+    assert [number for number, _ in found] == list(range(20))
+    pids = {pid for _, pid in found}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+
+
+def test_little_is_handed_out_ahead():
+    taken = []
+
+    def shares():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = workers.spread(slow_for_even, shares())
+    next(results)
+    assert len(taken) == workers.AHEAD * 2
+    results.close()
+
+
+def test_what_goes_wrong_in_a_process_is_raised_here_and_others_go_on():
+    with pytest.raises(ValueError, match="three"):
+        list(workers.spread(broken, range(10)))
+    assert list(workers.spread(broken, range(3))) == [0, 1, 2]
+
+
+def test_a_process_that_was_killed_is_told_and_replaced():
+    with pytest.raises(ExternalError) as caught:
+        list(workers.spread(killed, range(10)))
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.summary == "a process that worked on the rows was killed"
+    assert list(workers.spread(broken, range(3))) == [0, 1, 2]
+
+
+def test_stored_rows_are_the_same_by_one_process_and_by_several(tmp_path, monkeypatch):
+    content = "".join(f'{{"instruction":"q","output":"{number}"}}\n' for number in range(20_000))
+    rows = read_content(tmp_path, content).rows
+    alone = list(rows.each(rows_and_process))
+    monkeypatch.setattr(stored, "FEW", 100)
+    together = list(rows.each(rows_and_process))
+    assert [each[:2] for each in together] == [each[:2] for each in alone]
+    assert {pid for *_, pid in alone} == {os.getpid()}
+    assert os.getpid() not in {pid for *_, pid in together}
+
+
+WAITING = """
+import os, time
+from ftops import workers
+workers.processes = lambda: 2
+workers.IDLE_SECONDS = 1
+def wait(number):
+    print(os.getpid(), flush=True)
+    time.sleep(1)
+list(workers.spread(wait, range(100)))
+"""
+
+
+def test_processes_end_when_the_one_that_started_them_was_killed(tmp_path):
+    script = tmp_path / "waiting.py"
+    script.write_text(WAITING)
+    env = os.environ | {"PYTHONPATH": str(Path(workers.__file__).parents[1])}
+    with subprocess.Popen((sys.executable, script), env=env, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        pids = {int(started.stdout.readline()) for _ in range(2)}
+        started.kill()
+    deadline = time.monotonic() + 30
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(is_running(pid) for pid in pids)
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
