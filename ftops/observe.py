@@ -169,7 +169,8 @@ def _dataset(record: DatasetRecord) -> DatasetState:
     sources = {
         path: Source(path, entry.digest, entry.pointer, present=False) for path, entry in record.status.sources.items()
     }
-    return DatasetState(record.status.digest, record.status.inputs, sources, record.status.phase == "pruned")
+    status = record.status
+    return DatasetState(status.digest, status.inputs, sources, status.phase == "pruned", status.same_rows)
 
 
 def _history(record: RunRecord) -> RunHistory:

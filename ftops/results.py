@@ -68,6 +68,7 @@ def dataset_record(change: Change, workspace: Workspace, observed: Observed) -> 
             phase="prepared",
             digest=manifest.digest,
             inputs=change.inputs,
+            same_rows=change.same_rows,
             sources=sources | urls,
             report=manifest.report,
             prepared_at=manifest.prepared_at,

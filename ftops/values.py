@@ -235,7 +235,7 @@ class Change:
     `inputs` is the meaning that `digest` was taken of; `needs` are the addresses that must be done before.
     A no-op has a reason too, in `note`; `advice` is what a person should decide although nothing has to be done.
     `rows` says how the rows of a data set differ from the recorded ones, or why they were not compared; None where there is
-    nothing to compare.
+    nothing to compare. `same_rows` are digests that a data set had before, with the same rows and another report.
     """
 
     address: Address
@@ -250,6 +250,7 @@ class Change:
     digest: str | None = None
     inputs: Json = None
     rows: RowChanges | str | None = None
+    same_rows: tuple[str, ...] = ()
 
     @property
     def is_noop(self) -> bool:
@@ -303,12 +304,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DatasetState:
-    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose."""
+    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows`: see `Change`."""
 
     digest: str
     inputs: Json
     sources: Mapping[str, Source] = field(default_factory=dict)
     pruned: bool = False
+    same_rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def _looked(change, specs, observed, _):
 def _prepared(change, specs, observed, _):
     paths = [*specs.resources[change.address].source_paths(), *specs.resources[change.address].spec.source.files]
     sources = {path: observed.sources[path] for path in paths if path in observed.sources}
-    state = DatasetState(change.digest, change.inputs, sources)
+    state = DatasetState(change.digest, change.inputs, sources, same_rows=change.same_rows)
     return replace(
         observed,
         datasets={**observed.datasets, change.address.name: state},

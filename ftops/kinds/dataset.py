@@ -264,6 +264,7 @@ class Dataset(Resource):
         inputs = self._inputs(context, recorded)
         identity = digest(inputs)
         needs = tuple(dict.fromkeys(reference.target for reference in self.references()))
+        same = () if recorded is None else _same_rows(recorded, inputs, identity)
         if recorded is not None and recorded.digest == identity:
             note = "the data and its options are as recorded"
             if recorded.pruned:
@@ -279,8 +280,9 @@ class Dataset(Resource):
                 needs=needs,
                 digest=identity,
                 inputs=inputs,
+                note="the rows stay what they are: nothing is trained again" if same else "",
             )
-        return replace(change, advice=tuple(self._advice(recorded)))
+        return replace(change, advice=tuple(self._advice(recorded)), same_rows=same)
 
     def _inputs(self, context: Context, recorded: DatasetState | None) -> Json:
         """What the prepared rows and their report depend on: the content and the options, never the names of files."""
@@ -328,6 +330,19 @@ class Dataset(Resource):
         if known is not None and known.digest is not None:
             pin = known.digest.removeprefix("sha256:")
             yield f"new content behind {source.url} goes unnoticed: pin what was read with source.sha256: {pin}"
+
+
+def _same_rows(recorded: DatasetState, inputs: Json, identity: str) -> tuple[str, ...]:
+    """The digests under which the rows were what they are now: a score and statistics change none."""
+    if _of_rows(recorded.inputs) != _of_rows(inputs):
+        return ()
+    return tuple(each for each in dict.fromkeys((*recorded.same_rows, recorded.digest)) if each != identity)
+
+
+def _of_rows(inputs: Json) -> Json:
+    """What of a data set's meaning decides which rows come out, and where they go."""
+    checks = [check for check in inputs["checks"] if "quality" not in check]
+    return {**{name: value for name, value in inputs.items() if name != "statistics"}, "checks": checks}
 
 
 def preparation(dataset: Dataset, identity: str, context: Context) -> tuple[Step, ...]:

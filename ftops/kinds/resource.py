@@ -84,7 +84,13 @@ _ABSENT: Final = object()
 
 
 def differences(before: Json, after: Json, path: str = "") -> tuple[Reason, ...]:
-    """Field by field, how two JSON trees differ; a list is compared as a whole. A missing value is None."""
+    """Field by field, how two JSON trees differ. A missing value is None.
+
+    A list is compared as a whole, but for one whose elements have one name each (`[{pii: …}, {quality: …}]`), in this order.
+    """
+    if isinstance(before, list) and isinstance(after, list) and _names(before) and _names(before) == _names(after):
+        pairs = zip(before, after, strict=True)
+        return tuple(reason for one, other in pairs for reason in differences(one, other, path))
     if isinstance(before, dict) and isinstance(after, dict):
         reasons: list[Reason] = []
         for key in sorted(before.keys() | after.keys()):
@@ -93,6 +99,12 @@ def differences(before: Json, after: Json, path: str = "") -> tuple[Reason, ...]
                 reasons += differences(one, other, f"{path}.{key}" if path else key)
         return tuple(reasons)
     return (Reason(path, None if before is _ABSENT else before, None if after is _ABSENT else after),)
+
+
+def _names(elements: list[Json]) -> list[str]:
+    """The name of each of `elements`; none where there is one without, or with more than one."""
+    names = [next(iter(each)) for each in elements if isinstance(each, dict) and len(each) == 1]
+    return names if len(names) == len(elements) else []
 
 
 def noop(address: Address, note: str, **fields: Any) -> Change:

@@ -133,10 +133,10 @@ class TrainingRun(Resource):
             yield self.spec.base_model.path
 
     def plan(self, context: Context) -> Change:
-        inputs = self._inputs(context)
-        identity = digest(inputs)
         name = self.metadata.name
         history = context.observed.runs.get(name)
+        inputs = self._known(self._inputs(context), history, context)
+        identity = digest(inputs)
         live = context.observed.live.get(run_id(name, identity))
         needs = tuple(reference.target for reference in self.references())
         done = None if history is None else history.runs.get(identity)
@@ -177,6 +177,16 @@ class TrainingRun(Resource):
             note=_standing(live, resume_run),
             estimate=self._estimate(history, inputs, live, resume_run),
         )
+
+    def _known(self, inputs: Json, history: RunHistory | None, context: Context) -> Json:
+        """`inputs` as a run has them that succeeded or is on this machine: its data can have had another digest with the same rows."""
+        recorded = {} if history is None else history.runs
+        known = {key for key, run in recorded.items() if run.phase is RunState.SUCCEEDED}
+        known |= {run.digest for run in context.observed.live.values()}
+        for each in (inputs["dataset"], *context.planned[dataset_address(self.spec.dataset)].same_rows[::-1]):
+            if digest(candidate := {**inputs, "dataset": each}) in known:
+                return candidate
+        return inputs
 
     def _estimate(
         self, history: RunHistory | None, inputs: Json, live: Run | None, resume_run: str | None

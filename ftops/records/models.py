@@ -26,11 +26,13 @@ class SourceEntry(Strict):
 
 
 class DatasetStatus(Strict):
-    """`pruned`: its prepared rows were removed on purpose; what is known of them stays."""
+    """`pruned`: its prepared rows were removed on purpose; what is known of them stays. `same_rows` are digests that it had
+    before, with the same rows: only what is reported of them was another."""
 
     phase: Literal["prepared", "pruned"]
     digest: Digest
     inputs: Json
+    same_rows: tuple[Digest, ...] = ()
     sources: dict[str, SourceEntry]
     report: DatasetReport
     prepared_at: str
