@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ftops.checks.rows import MESSAGES
+from ftops.checks.rows import MESSAGES, among
 from ftops.data import DataFile, Form, Reading, read_rows
 from ftops.data.row_index import NAME, RowIndex, batch_index, matched, read_index
 from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
@@ -191,8 +191,9 @@ def _texts(reading: Reading, numbers: NDArray[np.int64]) -> dict[int, dict[str, 
     import numpy as np
 
     found = {}
+    wanted = np.sort(numbers)
     for batch in reading.rows.batches() if len(numbers) else ():
-        hits = batch.take(np.isin(batch.column("row").to_numpy(), numbers).nonzero()[0])
+        hits = batch.take(among(batch.column("row").to_numpy(), wanted).nonzero()[0])
         for row in hits.select(["row", *reading.rows.fields]).to_pylist():
             number = row.pop("row")
             found[number] = _fields(row)

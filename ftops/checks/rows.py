@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from ftops.values import Json
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from ftops.values import Finding
 
@@ -144,6 +146,16 @@ class CheckResult:
     changed: pa.Table | None = None
     clusters: Mapping[int, int] = field(default_factory=dict)
     failed: bool = False
+
+
+def among(numbers: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of `numbers` are among `wanted`, which are rising: in time that hardly grows with how many are wanted."""
+    import numpy as np
+
+    if not len(wanted):
+        return np.zeros(len(numbers), bool)
+    found: NDArray[np.bool_] = wanted[np.minimum(np.searchsorted(wanted, numbers), len(wanted) - 1)] == numbers
+    return found
 
 
 def text_fields(columns: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ftops.checks.joins import Bound, Join
-from ftops.checks.rows import FIELDS, MESSAGES
+from ftops.checks.rows import FIELDS, MESSAGES, among
 from ftops.checks.tokens import TokenSets, said, token_sets, words
 
 if TYPE_CHECKING:
@@ -292,9 +292,7 @@ def _tokens(texts: Sequence[str], ngrams: int | None) -> set[str]:
 
 def _texts(wanted: Ints, batch: pa.RecordBatch) -> list[tuple[int, list[str]]]:
     """What the rows with the numbers `wanted`, which are rising, say."""
-    import numpy as np
-
-    taken = batch.take(np.isin(batch.column("row").to_numpy(), wanted).nonzero()[0])
+    taken = batch.take(among(batch.column("row").to_numpy(), wanted).nonzero()[0])
     found: list[list[str]] = [[] for _ in range(taken.num_rows)]
     for leaf in said(taken):
         for row, text in zip(leaf.rows.tolist(), leaf.texts.to_pylist(), strict=True):
@@ -326,9 +324,14 @@ def _firsts(columns: NDArray[np.uint64]) -> Ints:
     """For each place the first place at which all of `columns` have the same."""
     import numpy as np
 
-    order = np.lexsort(columns)
+    order = np.argsort(columns[0], kind="stable")
     ordered = columns[:, order]
-    starts = np.flatnonzero(np.concatenate(([True], (ordered[:, 1:] != ordered[:, :-1]).any(axis=0))))[: len(order)]
+    same = ordered[:, 1:] == ordered[:, :-1]
+    if (same[0] & ~same.all(axis=0)).any():  # hardly ever: the first column nearly always tells all
+        order = np.lexsort(columns[::-1])
+        ordered = columns[:, order]
+        same = ordered[:, 1:] == ordered[:, :-1]
+    starts = np.flatnonzero(np.concatenate(([True], ~same.all(axis=0))))[: len(order)]
     result = np.empty(len(order), np.int64)
     result[order] = np.repeat(order[starts], np.diff(starts, append=len(order)))
     return result

@@ -86,10 +86,12 @@ class StoredRows:
         """Where each of `rows` starts in its file: line from 1 and byte from 0, None where its format knows none."""
         import numpy as np
 
+        from ftops.checks.rows import among  # not above: see STRATUM
+
         wanted = np.unique(np.fromiter(rows, np.int64))
         found: dict[int, tuple[int | None, int | None]] = {}
         for part, _, batch in self._stored(("row", "line", "byte")) if len(wanted) else ():
-            hits = np.isin(batch.column(0).to_numpy() + part.row, wanted).nonzero()[0]
+            hits = among(batch.column(0).to_numpy() + part.row, wanted).nonzero()[0]
             for row, line, byte in zip(*(column.to_pylist() for column in batch.take(hits).columns), strict=True):
                 found[row + part.row] = (
                     None if line is None else line + part.line,
@@ -178,6 +180,8 @@ def _overlaid(batch: pa.RecordBatch, gone: NDArray[np.int64], new: pa.RecordBatc
     import numpy as np
     import pyarrow as pa
 
+    from ftops.checks.rows import among  # not above: see STRATUM
+
     rows = batch.column(0).to_numpy()
     picked = np.arange(len(rows))
     if new is not None:
@@ -187,7 +191,7 @@ def _overlaid(batch: pa.RecordBatch, gone: NDArray[np.int64], new: pa.RecordBatc
             new = new.append_column(STRATUM, batch.column(STRATUM).take(pa.array(at)))
         batch = pa.concat_batches([batch, new])
     if len(gone):
-        picked = picked[np.isin(rows, gone, invert=True)]
+        picked = picked[~among(rows, gone)]
     return batch if len(picked) == batch.num_rows == len(rows) else batch.take(pa.array(picked))
 
 
@@ -196,14 +200,14 @@ def _merged(old: pa.Table | None, new: pa.Table | None, columns: tuple[str, ...]
     import numpy as np
     import pyarrow as pa
 
-    from ftops.checks.rows import field_type  # not above: see STRATUM
+    from ftops.checks.rows import among, field_type  # not above: see STRATUM
 
     if new is None or not new.num_rows:
         return old
     kinds = (pa.int64(), *(field_type(name) for name in columns[1:]))
     new = new.select(columns).cast(pa.schema(zip(columns, kinds, strict=True)))
     if old is not None:
-        stay = np.isin(old["row"].to_numpy(), new["row"].to_numpy(), invert=True)
+        stay = ~among(old["row"].to_numpy(), np.sort(new["row"].to_numpy()))
         new = pa.concat_tables([old.filter(pa.array(stay)), new])
     return new.take(pa.array(np.argsort(new["row"].to_numpy(), kind="stable")))
 

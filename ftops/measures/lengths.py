@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ftops.checks.letters import WRITINGS, characters, letters, main_writing, turns
-from ftops.checks.rows import MESSAGES, TOOLS, Rows
+from ftops.checks.rows import MESSAGES, TOOLS, Rows, among
 from ftops.records.dataset import Distribution, Statistics
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def measure(rows: Rows, sides: Mapping[str, NDArray[np.int64]] = MappingProxyTyp
             scripts={name: count for name, count in sorted(writings.items(), key=lambda each: -each[1]) if count},
             turns=None if messages is None else distribution(messages),
         ),
-        {name: distribution(whole[np.isin(numbers, side)]) for name, side in sides.items()},
+        {name: distribution(whole[among(numbers, np.sort(side))]) for name, side in sides.items()},
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from ftops.checks.rows import MESSAGES, Rows, text_fields
+from ftops.checks.rows import MESSAGES, Rows, among, text_fields
 from ftops.checks.tokens import mixed
 from ftops.errors import Diagnostic, SpecError, Where
 from ftops.measures.lengths import distribution
@@ -59,7 +59,7 @@ def count_tokens(
     ])  # fmt: skip
     reports = {}
     for side, members in sides.items():
-        taken = counts[np.isin(chosen, members)]
+        taken = counts[among(chosen, np.sort(members))]
         if len(taken) == len(members) or len(taken) > 1:
             reports[side] = _report(name, taken, len(members))
     return Counted(_report(name, counts, len(numbers)), reports)
@@ -131,9 +131,7 @@ def _load(path: Path, name: str) -> Any:
 
 
 def _pieces(batch: pa.RecordBatch, chosen: NDArray[np.int64]) -> list[pa.RecordBatch]:
-    import numpy as np
-
-    taken = batch.take(np.isin(batch.column("row").to_numpy(), chosen).nonzero()[0])
+    taken = batch.take(among(batch.column("row").to_numpy(), chosen).nonzero()[0])
     return [taken.slice(first, PIECE) for first in range(0, taken.num_rows, PIECE)]
 
 

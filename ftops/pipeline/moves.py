@@ -22,8 +22,9 @@ def row_numbers(reading: Reading) -> NDArray[np.int64]:
     """The numbers of the rows that were read without a fault."""
     import numpy as np
 
-    faulty = np.array([fault.row for fault in reading.faults], np.int64)
-    return np.setdiff1d(np.arange(1, reading.read + 1), faulty)
+    sound = np.ones(reading.read, bool)
+    sound[np.array([fault.row for fault in reading.faults], np.int64) - 1] = False
+    return np.flatnonzero(sound) + 1
 
 
 def moved(previous: Path, made: Path, reading: Reading, sides: Sides, split: Split) -> Iterator[str]:
