@@ -18,6 +18,7 @@ from ftops.store import Store, read_json, temporary_name
 from ftops.values import Observed, Plan, RunState
 from ftops.write_back import WriteBack
 
+STAGE: Final = "stages of preparing rows, kept to save time"
 GOING_ON: Final = frozenset({RunState.PENDING, RunState.RUNNING})
 
 
@@ -137,7 +138,7 @@ def _stages(store: Store, needed: Collection[str]) -> Iterator[Freed]:
     }
     for folder in sorted((store.cache / "data").glob("[!.]*")):
         if folder.name not in kept:
-            yield Freed(folder, "a stage of preparing them", _size(folder))
+            yield Freed(folder, STAGE, _size(folder))
 
 
 def _size(folder: Path) -> int:

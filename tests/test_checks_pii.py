@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 import unicodedata
 from collections import defaultdict
 from pathlib import Path
@@ -194,21 +193,17 @@ def test_no_texts_none_read() -> None:
     assert candidates(pa.array([], pa.large_string())).tolist() == []
 
 
-@pytest.mark.slow
-def test_many_rows_take_little_time() -> None:
+def test_texts_without_a_candidate_are_hardly_looked_at() -> None:
     plain = [
         "그리고 이 문장은 길게 이어지며 아무것도 담고 있지 않습니다. " * 9,
         "A sentence that goes on and holds nothing of anybody. " * 6,
     ]
     texts = [
         f"전화 010-1234-{number % 10000:04} {plain[number % 2]}" if number % 16 == 0 else plain[number % 2]
-        for number in range(50_000)
+        for number in range(3200)
     ]
-    given = rows(*texts)
-    start = time.process_time()
-    result = Pii(others="mask").run(given)
-    assert result.summary == {"phone": 3125}
-    assert time.process_time() - start < 2, "a quarter of a second on the machine that this was written on"
+    assert candidates(pa.array(texts, pa.large_string())).tolist() == list(range(0, 3200, 16))
+    assert Pii(others="mask").run(rows(*texts)).summary == {"phone": 200}
 
 
 def test_a_long_text_is_masked_in_time_that_grows_with_it() -> None:

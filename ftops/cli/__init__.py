@@ -76,6 +76,16 @@ def ftops(ctx: click.Context, project: Path) -> None:
     ctx.obj = project
 
 
+text_or_json: Final = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How it is printed.",
+)
+
+
 def wants_color(stream: object = None) -> bool:
     """Whether to colour what goes to `stream` (stdout when absent): a terminal, and no NO_COLOR."""
     stream = sys.stdout if stream is None else stream

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ftops.cli import wants_color
+from ftops.cli import text_or_json, wants_color
 from ftops.cli.data_check import bar, look_at, names_a_dataset, records_of
 from ftops.cli.data_files import KIND, Given, Options, checked_spec, given, is_name, name_of, reading, scratch, whole
 from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
@@ -48,17 +48,6 @@ def dataset() -> None:
     """Check data, track it with DVC, compare versions, free their space."""
 
 
-def _format() -> Callable[[Any], Any]:
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="How it is printed.",
-    )
-
-
 # ----------------------------------------------------------------------------------------------------- check
 
 
@@ -82,7 +71,7 @@ def _format() -> Callable[[Any], Any]:
     type=click.Path(exists=True, path_type=Path),
     help="Count tokens with this tokenizer.json, or the folder with it.",
 )
-@_format()
+@text_or_json
 @click.option("--all", "everything", is_flag=True, help="Print every finding, not only the first.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a page (HTML) about it.")
 @click.option("--findings", type=click.Path(dir_okay=False, path_type=Path), help="Write every finding as CSV.")
@@ -251,7 +240,7 @@ def _tracked(start: Path, names: Sequence[str]) -> tuple[Path, list[tuple[str, s
 @click.argument("after")
 @reading
 @click.option("--show", is_flag=True, help="Show the texts of rows too, not only where they stand.")
-@_format()
+@text_or_json
 @click.pass_obj
 def diff(start: Path, before: str, after: str, options: Options, form: str, *, show: bool) -> None:
     """Print which rows of AFTER were added, removed or changed against BEFORE.
@@ -335,8 +324,12 @@ def prune(start: Path, names: tuple[str, ...], *, yes: bool) -> None:
     if not found.freed and not found.records:
         click.echo("Nothing to free.")
         return
+    stages = [each for each in found.freed if each.what == pruning.STAGE]
     for each in found.freed:
-        click.echo(f"{_size(each.bytes):>10}  {each.folder.relative_to(workspace.store.root)}  {each.what}")
+        if each.what != pruning.STAGE:
+            click.echo(f"{_size(each.bytes):>10}  {each.folder.relative_to(workspace.store.root)}  {each.what}")
+    if stages:
+        click.echo(f"{_size(sum(each.bytes for each in stages)):>10}  {len(stages)} {pruning.STAGE}")
     click.echo(f"{_size(found.bytes):>10}  in all")
     if not yes:
         _ask()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ftops.cli import wants_color
+from ftops.cli import text_or_json, wants_color
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, SpecError, UsageError
 from ftops.fields import NAME_PATTERN
 from ftops.render import diagnostics_text
@@ -64,24 +64,13 @@ def experiment() -> None:
     """Assign, simulate, analyse and watch A/B experiments."""
 
 
-def _format() -> Callable[[Any], Any]:
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="How it is printed.",
-    )
-
-
 # ---------------------------------------------------------------------------------------------------- assign
 
 
 @experiment.command(epilog=ASSIGN, short_help="Say which arm a unit gets.")
 @click.argument("name")
 @click.argument("units", nargs=-1, required=True, metavar="UNIT...")
-@_format()
+@text_or_json
 @click.pass_obj
 def assign(project: Path, name: str, units: tuple[str, ...], form: str) -> None:
     """Print the arm of each UNIT in the experiment NAME, which may also be the path of its spec (FILE, or FILE#NAME).
@@ -231,7 +220,7 @@ def _logs() -> Callable[[Any], Any]:
     help="At which parts of the target the data was looked at before, such as 0.25,0.5, or `none`. What the record says "
     "when absent.",
 )
-@_format()
+@text_or_json
 @click.pass_obj
 def analyze(project: Path, spec: str, logs: tuple[Path, ...], looks: str | None, form: str) -> None:
     """Look at the data of an experiment and print what may be concluded from it. Nothing is written down.
@@ -355,7 +344,7 @@ def _tell(faults: Sequence[Finding], look: Look) -> None:
 @click.option(
     "--every", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds between, with --watch."
 )
-@_format()
+@text_or_json
 @click.pass_obj
 def status(project: Path, name: str, logs: tuple[Path, ...], *, watch: bool, every: float, form: str) -> None:
     """Show how experiment NAME (or the one in a spec file) goes: units, rates and times of its arms, whether the arms fill

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 NAMES_SHOWN: Final = 40
 LEARNED: Final = ("names", "used", "unread", "notes")
-SAY_WHICH: Final = "say which column it is in source.columns of the data set (--columns), as `field: column`"
+SAY_WHICH: Final = (
+    "say which column it is, in source.columns of the data set or with --columns of `ftops dataset check`"
+)
 
 
 @dataclass(frozen=True)

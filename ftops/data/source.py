@@ -152,7 +152,7 @@ def _cannot_open(path: str, error: OSError) -> ExternalError:
     return ExternalError(
         Diagnostic(
             f"{path}: {'no such file' if missing else f'cannot be read: {error.strerror}'}",
-            hint="check source.path of the data set; `dvc pull` brings a file that DVC tracks" if missing else "",
+            hint="check the path; `dvc pull` brings a file that DVC tracks" if missing else "",
         )
     )
 

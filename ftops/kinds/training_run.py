@@ -35,6 +35,8 @@ from ftops.values import (
 if TYPE_CHECKING:
     from ftops.kinds.project import Project
 
+MADE_VERSION: Final = 1
+"""Raised when `trainer/init_model.py` makes another model or tokenizer of the same data."""
 LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
 """The fields that only say for how long to train: raising one may go on from the last checkpoint."""
 
@@ -276,7 +278,7 @@ class TrainingRun(Resource):
 
 def model_digest(inputs: Mapping[str, Json]) -> str:
     """The identity of the model that `{init: …}` makes: its shape, and the data its tokenizer is trained on."""
-    return digest({"init": inputs["baseModel"]["init"], "dataset": inputs["dataset"]})
+    return digest({"init": inputs["baseModel"]["init"], "dataset": inputs["dataset"], "made": MADE_VERSION})
 
 
 def run_address(name: str) -> Address:

@@ -23,6 +23,8 @@ _FIRST: Final = re.compile(r"^(?:(?=[-+=](?:[-=\s]|$))|(\d+)(?=[.)](?:\s|$)))")
 def render_page(template: str, **values: Any) -> bytes:
     """The text of a template below templates/reports/; raises jinja2.UndefinedError where it needs another value."""
     text = _environment().get_template(template).render(**values)
+    if template.endswith(".md.j2"):  # what is left out leaves the lines around it
+        text = re.sub(r"\n{3,}", "\n\n", text)
     return text.encode()
 
 

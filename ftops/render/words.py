@@ -132,6 +132,8 @@ def rows_text(rows: RowChanges | str) -> str:
     """Rows that are added (+), removed, changed (~), removed, changed; or why they were not compared."""
     if isinstance(rows, str):
         return clean(f"rows: not compared ({rows})")
+    if not (rows.added or rows.removed or rows.changed):
+        return "rows: the same"
     return f"rows: +{rows.added:,} \N{MINUS SIGN}{rows.removed:,} ~{rows.changed:,}"
 
 
