@@ -66,3 +66,22 @@ def postgres():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # of the server's process, which it has just ended
             server.cleanup()
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A server that speaks S3, with a bucket that a key opens."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    yield client
+    server.stop()

@@ -278,25 +278,6 @@ def test_columns_are_known_without_a_spec(tmp_path):
 # -------------------------------------------------------------------------------------------- far away
 
 
-@pytest.fixture
-def bucket(monkeypatch):
-    """A server that speaks S3, with a bucket that a key opens."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="bucket")
-    yield client
-    server.stop()
-
-
 def test_a_file_of_an_s3_bucket(read, bucket):
     packed = gzip.compress(ROW)
     bucket.put_object(Bucket="bucket", Key="folder/rows.jsonl.gz", Body=packed)

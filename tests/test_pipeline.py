@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,13 @@ from collections import Counter
 from itertools import groupby
 from pathlib import Path
 
+import loky
 import pytest
 from pydantic import ValidationError
+from tokenizers import Tokenizer, models, pre_tokenizers
 
+from ftops import workers
+from ftops.data import stored
 from ftops.errors import ChecksFailed, ExternalError, FtopsError
 from ftops.kinds.dataset import DatasetSpec
 from ftops.pipeline import Origin, check, prepare, read_manifest, verify
@@ -461,6 +466,58 @@ def test_rows_of_another_data_set_are_left_out(preparing):
     )
     assert [row["output"] for row in rows(folder)] == [f"answer {n}" for n in range(20, 40)]
     assert {each.entity for each in prepared.report.findings} == {"held-out"}
+
+
+def test_a_data_set_of_a_bucket_is_prepared_like_one_of_a_file(preparing, bucket):
+    bucket.put_object(Bucket="bucket", Key="rows.csv", Body=csv(30).encode())
+    far, there, _ = preparing({}, source={"url": "s3://bucket/rows.csv"})
+    near, here, _ = preparing({"rows.csv": csv(30)}, digest="1" * 64)
+    assert [(there / f"{name}.jsonl").read_bytes() for name in ALL] == [
+        (here / f"{name}.jsonl").read_bytes() for name in ALL
+    ]
+    assert (far.report.files[0].path, far.report.files[0].sha256) == (
+        "s3://bucket/rows.csv",
+        near.report.files[0].sha256,
+    )
+    assert "do-not-tell" not in (there / "manifest.json").read_text()
+
+
+def test_tokens_are_counted_of_all_rows_and_of_each_split(preparing):
+    encoder = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    encoder.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    files = {"rows.csv": csv(100), "base/tokenizer.json": encoder.to_str()}
+    options = {"source": {"path": "rows.csv"}, "statistics": {"tokenizer": "base", "tokens": "all"}}
+    prepared, _, _ = preparing(files, **options)
+    tokens = prepared.report.statistics.tokens
+    assert (tokens.tokenizer, tokens.sampled, tokens.total) == ("base", 100, 400)
+    splits = [(split.tokens.total, split.rows) for split in prepared.splits.values()]
+    assert [total for total, _ in splits] == [4 * count for _, count in splits]
+    files["base/tokenizer.json"] = encoder.to_str(pretty=True)
+    again, _, told = preparing(files, digest="1" * 64, **options)
+    assert {stage for stage, _, _ in told} == {"tokens"}
+    assert again.report.statistics == prepared.report.statistics
+
+
+def test_several_processes_prepare_the_same(preparing, monkeypatch):
+    texts = "".join(f"question {n % 900} of many,mail a{n}@b.com: answer {n % 300}\n" for n in range(9000))
+    options = {
+        "checks": [
+            {"pii": {"entities": {"email": "mask"}}},
+            {"duplicates": {"near": {"action": "drop"}}},
+            {"quality": {}},
+        ],
+        "split": {"near": None},
+    }
+    alone, first, _ = preparing({"rows.csv": "instruction,output\n" + texts}, **options)
+    shutil.rmtree(first.parents[1] / "cache")
+    monkeypatch.setattr(stored, "FEW", 0)
+    monkeypatch.setattr(workers, "processes", lambda: 2)
+    together, second, _ = preparing({"rows.csv": "instruction,output\n" + texts}, digest="1" * 64, **options)
+    loky.get_reusable_executor(2).shutdown(wait=True, kill_workers=True)
+    assert together.report == alone.report
+    for path in first.iterdir():
+        if path.name != "manifest.json":
+            assert (second / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_a_url_is_read_anew_and_said_to_have_changed(preparing, tmp_path):
