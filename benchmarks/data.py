@@ -219,6 +219,9 @@ def proportional(pid: int) -> float:
 
 def prepare(file: Path, folder: Path) -> None:
     """Prepare `file` in a new store in `folder`, and write down the seconds of each stage."""
+    from ftops.cli import tune
+
+    tune()
     from ftops.kinds.dataset import DatasetSpec
     from ftops.pipeline import Origin, prepare
     from ftops.store import open_store

@@ -27,7 +27,9 @@ MOST: Final = 8
 """Processes at most: each takes a hundred megabytes, and one that hands out work keeps no more of them busy."""
 IDLE_SECONDS: Final = 20
 AHEAD: Final = 2
-"""Shares per process that are handed out before the first one is back: so many are in memory."""
+"""Shares that each process has been asked for and has not done yet."""
+WINDOW: Final = 6
+"""Shares for each process that are handed out or done before the first of them is back: so many are in memory."""
 
 ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1"}
 """Each of several processes uses one processor."""
@@ -35,48 +37,60 @@ ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1"}
 
 def start() -> None:
     """Starts the processes, and goes on without waiting for them: for work that is sure to come."""
-    if processes() > 1:
+    if helpers():
         pool = _pool()
-        for _ in range(processes()):
+        for _ in range(helpers()):
             pool.submit(_import)
 
 
 def spread(work: Callable[[In], Out], shares: Iterable[In]) -> Iterator[Out]:
     """What `work` gives for each of `shares`, in their order; all three can be pickled.
 
+    This process works too, on what the others are not asked to do: so nobody waits until they have started.
     Raises what `work` raises, and ExternalError when a process was killed.
     """
-    number = processes()
-    if number == 1:
+    number = helpers()
+    if number == 0:
         yield from map(work, shares)
         return
     pool = _pool()
-    waiting: deque[Future[Out]] = deque()
+    found: deque[Future[Out]] = deque()
     try:
         for share in shares:
-            waiting.append(pool.submit(work, share))
-            if len(waiting) >= AHEAD * number:
-                yield _result(waiting.popleft())
-        while waiting:
-            yield _result(waiting.popleft())
+            if sum(not each.done() for each in found) < AHEAD * number:
+                found.append(pool.submit(work, share))
+            else:
+                found.append(_done(work(share)))
+            while found and (found[0].done() or len(found) > WINDOW * number):
+                yield _result(found.popleft())
+        while found:
+            yield _result(found.popleft())
     finally:
-        for future in waiting:
+        for future in found:
             future.cancel()
 
 
+def _done(result: Out) -> Future[Out]:
+    from concurrent.futures import Future
+
+    future: Future[Out] = Future()
+    future.set_result(result)
+    return future
+
+
 @cache
-def processes() -> int:
-    """How many work at once: as many as there are processors that this process may use."""
+def helpers() -> int:
+    """How many processes work beside this one: so that together they use all processors that this one may use."""
     import loky
 
-    return min(MOST, int(loky.cpu_count()))
+    return min(MOST, int(loky.cpu_count())) - 1
 
 
 def _pool() -> Executor:
     """The processes, started anew where they have ended. They don't run this process' main module again."""
     import loky
 
-    pool: Executor = loky.get_reusable_executor(processes(), timeout=IDLE_SECONDS, initializer=_begin, env=ENVIRONMENT)
+    pool: Executor = loky.get_reusable_executor(helpers(), timeout=IDLE_SECONDS, initializer=_begin, env=ENVIRONMENT)
     return pool
 
 

@@ -511,7 +511,7 @@ def test_several_processes_prepare_the_same(preparing, monkeypatch):
     alone, first, _ = preparing({"rows.csv": "instruction,output\n" + texts}, **options)
     shutil.rmtree(first.parents[1] / "cache")
     monkeypatch.setattr(stored, "FEW", 0)
-    monkeypatch.setattr(workers, "processes", lambda: 2)
+    monkeypatch.setattr(workers, "helpers", lambda: 2)
     together, second, _ = preparing({"rows.csv": "instruction,output\n" + texts}, digest="1" * 64, **options)
     loky.get_reusable_executor(2).shutdown(wait=True, kill_workers=True)
     assert together.report == alone.report

@@ -99,8 +99,8 @@ def _fail(error: FtopsError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-def main() -> None:
-    """Run the command line; never returns without an exit code that says what happened."""
+def tune() -> None:
+    """Settings of a process that runs ftops, and of those that it starts; to be made before anything heavy is imported."""
     # Specs and records become large trees without cycles; looking for some as often as usual takes a sixth of a plan.
     gc.set_threshold(100_000)
     # Whatever plugins for pydantic are installed beside ftops have no business in it, and looking for them takes time.
@@ -108,6 +108,11 @@ def main() -> None:
     # Arrow's own memory gives large blocks back at once, and the kernel clears each again: with millions of log rows in
     # batches that is a fifth of the time.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
+
+def main() -> None:
+    """Run the command line; never returns without an exit code that says what happened."""
+    tune()
     try:
         code = ftops.main(prog_name="ftops", standalone_mode=False)
     except FtopsError as error:
