@@ -14,8 +14,8 @@ OpenAI writes them), and what only some rows have is announced by every row: see
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from itertools import pairwise, repeat
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 from ftops.checks.rows import MESSAGES, TOOLS
 from ftops.values import Json
@@ -39,8 +39,8 @@ def lines(batch: pa.RecordBatch, form: OutputFormat, announced: frozenset[str] =
     import orjson
     import pyarrow as pa
 
-    shape = written(form, announced)
-    made = [orjson.dumps(shape(row), option=orjson.OPT_APPEND_NEWLINE) for row in _rows(batch)]
+    written = _alpaca(batch) if form == "alpaca" else map(_shape(form, announced), _rows(batch))
+    made = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in written]
     return pa.array(made, pa.large_binary())
 
 
@@ -83,11 +83,18 @@ def read_as_times(file: BinaryIO) -> tuple[str, ...]:
     return tuple(found)
 
 
-def written(form: OutputFormat, announced: frozenset[str] = frozenset()) -> Callable[[Row], Json]:
+def _alpaca(batch: pa.RecordBatch) -> Iterator[Json]:
+    """The objects of most rows that there are, without making a row first."""
+    names = ("instruction", "input", "output")
+    columns = [_values(batch.column(name)) if name in batch.schema.names else repeat("") for name in names]
+    return ({"instruction": one, "input": two, "output": three} for one, two, three in zip(*columns, strict=False))
+
+
+def _shape(
+    form: Literal["messages", "sharegpt", "preference", "completion"], announced: frozenset[str]
+) -> Callable[[Row], Json]:
     """What makes the object of a line from a row."""
     match form:
-        case "alpaca":
-            return lambda row: {key: row.get(key, "") for key in ("instruction", "input", "output")}
         case "messages":
             return lambda row: {MESSAGES: _announcing(_turns(row), announced), **_tools(row, announced)}
         case "sharegpt":

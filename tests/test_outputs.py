@@ -146,7 +146,9 @@ def test_a_part_of_a_batch_is_written_as_that_part():
 def test_every_form_of_every_shape_can_be_told_to_axolotl():
     for form in {form for forms in OUTPUTS.values() for form in forms}:
         assert dataset_entry("data.jsonl", form)["path"] == "data.jsonl"
-        outputs.written(form)
+        assert written(
+            form, {"instruction": "a", "output": "b", "messages": CHAT, "chosen": "c", "rejected": "d", "text": "e"}
+        )
 
 
 # ---------------------------------------------------------------------------------------- what would be read

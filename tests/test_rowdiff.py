@@ -289,7 +289,7 @@ def test_a_plan_with_rows_is_worded_and_read_back(rows):
             assert "rows" not in text + markdown
             assert "rows" not in tree
         case RowChanges():
-            counts = f"+{rows.added} \N{MINUS SIGN}{rows.removed} ~{rows.changed}"
+            counts = f"+{rows.added} \N{MINUS SIGN}{rows.removed} ~{rows.changed}" if rows.added else "the same"
             assert f"\n      rows: {counts}" in text
             assert f"rows: {counts}" in html.unescape(markdown)
             assert tree["rows"] == {"added": rows.added, "removed": rows.removed, "changed": rows.changed}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from ftops.checks.joins import Bound, Join
 from ftops.checks.rows import FIELDS, MESSAGES, among
@@ -77,15 +77,15 @@ def alike(rows: Rows, threshold: float | None, ngrams: int | None = None) -> Ali
     """Which of `rows` are equal and, with a threshold, which are like each other."""
     import numpy as np
 
-    looks = list(rows.each(_equal if threshold is None else partial(_equal_and_near, ngrams)))
-    numbers = np.concatenate([np.empty(0, np.int64), *(look.numbers for look in looks)])
-    first = _firsts(np.concatenate([np.empty((0, 2), np.uint64), *(look.digests for look in looks)]).T)
     if threshold is None:
+        looks = list(rows.each(_numbered_equality))
+        numbers = np.concatenate([np.empty(0, np.int64), *(each for each, _ in looks)])
+        first = _firsts(np.concatenate([np.empty((0, 2), np.uint64), *(each for _, each in looks)]).T)
         return Alike(numbers, first, first, {})
-    sets = [look.sets for look in looks if look.sets is not None]
-    del looks
-    lowest, shared = _near(_Placed(rows, numbers, ngrams), sets, first, Bound.of(threshold))
-    return Alike(numbers, first, lowest, shared)
+    placed, sets = _Placed.of(rows, ngrams)
+    first = _first_equal(placed, sets)
+    lowest, shared = _near(placed, sets, first, Bound.of(threshold))
+    return Alike(placed.numbers, first, lowest, shared)
 
 
 def matches(rows: Rows, other: Batches, threshold: float, ngrams: int | None = None) -> dict[int, Shared]:
@@ -135,20 +135,25 @@ def equality(batch: pa.RecordBatch) -> NDArray[np.uint64]:
     return np.frombuffer(digests, "<u8").reshape(-1, 2)
 
 
-class _Look(NamedTuple):
-    """What a batch is compared by: for each row its number, what `equality` gives, and its tokens."""
-
-    numbers: Ints
-    digests: NDArray[np.uint64]
-    sets: TokenSets | None
+def _numbered_equality(batch: pa.RecordBatch) -> tuple[Ints, NDArray[np.uint64]]:
+    return batch.column("row").to_numpy(), equality(batch)
 
 
-def _equal(batch: pa.RecordBatch) -> _Look:
-    return _Look(batch.column("row").to_numpy(), equality(batch), None)
+def _first_equal(placed: _Placed, parts: Sequence[TokenSets]) -> Ints:
+    """For each row the place of the first one that is equal. Only rows with the same tokens can be."""
+    import numpy as np
+
+    same = _firsts(np.stack([_signatures(parts), _tokens_of(parts).astype(np.uint64)]))
+    first = np.arange(len(same))
+    several = np.flatnonzero(np.bincount(same, minlength=len(same))[same] > 1)
+    if len(several):
+        digests = placed.rows.each(partial(_equality_of, placed.numbers[several]))
+        first[several] = several[_firsts(np.concatenate(list(digests)).T)]
+    return first
 
 
-def _equal_and_near(ngrams: int | None, batch: pa.RecordBatch) -> _Look:
-    return _equal(batch)._replace(sets=token_sets(batch, ngrams))
+def _equality_of(wanted: Ints, batch: pa.RecordBatch) -> NDArray[np.uint64]:
+    return equality(batch.take(among(batch.column("row").to_numpy(), wanted).nonzero()[0]))
 
 
 # ------------------------------------------------------------------------------------------------ near
@@ -182,6 +187,13 @@ class _Sets:
         """Pairs of rows as pairs of sets."""
         place = {int(row): place for place, row in enumerate(self.rows)} if pairs else {}
         return {(place[low], place[high]) for low, high in pairs}
+
+
+def _signatures(parts: Sequence[TokenSets]) -> NDArray[np.uint64]:
+    """Equal where rows have the same tokens, and hardly ever elsewhere."""
+    import numpy as np
+
+    return np.concatenate([np.empty(0, np.uint64), *(part.signatures for part in parts)])
 
 
 def _tokens_of(parts: Sequence[TokenSets]) -> Ints:
@@ -251,9 +263,8 @@ def _collapsed(parts: Sequence[TokenSets], keep: NDArray[np.bool_]) -> list[Pair
     """Pairs of rows whose sets have the same signature; of each such group only the first stays in `keep`."""
     import numpy as np
 
-    signatures = np.concatenate([np.empty(0, np.uint64), *(part.signatures for part in parts)])
     rows = np.flatnonzero(keep)
-    first = rows[_firsts(np.stack([signatures[rows], _tokens_of(parts)[rows].astype(np.uint64)]))]
+    first = rows[_firsts(np.stack([_signatures(parts)[rows], _tokens_of(parts)[rows].astype(np.uint64)]))]
     keep[rows[first != rows]] = False
     return [(int(low), int(row)) for low, row in zip(first, rows, strict=True) if low != row]
 

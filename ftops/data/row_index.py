@@ -90,10 +90,22 @@ def _digests(batch: pa.RecordBatch) -> Iterator[bytes]:
 
     A row without any prompt has its own digest there: it is like no other row in what it was asked.
     """
-    prompts, answers = _joined(batch, ASKED), _joined(batch, LEARNED)
-    chats: Iterable[tuple[Text, Text, Text]] = repeat((b"", b"", b""))
+    prompts = _joined(batch, ASKED)
     if MESSAGES in batch.schema.names:
-        chats = _chats(batch.column(MESSAGES), split=not set(LEARNED) & set(batch.schema.names))
+        yield from _chat_digests(batch, prompts)
+        return
+    for prompt, answer in zip(prompts, _joined(batch, LEARNED, "0"), strict=False):
+        digest = hashlib.blake2b(prompt, digest_size=BYTES)
+        of_prompt = digest.digest()
+        digest.update(answer)
+        of_row = digest.digest()
+        yield (of_prompt if len(prompt) > len(ASKED) else of_row) + of_row
+
+
+def _chat_digests(batch: pa.RecordBatch, prompts: Iterable[Text]) -> Iterator[bytes]:
+    """The same for chats: what is learned follows, in the digest, after the length of what stands after it in the chat."""
+    answers = _joined(batch, LEARNED)
+    chats = _chats(batch.column(MESSAGES), split=not set(LEARNED) & set(batch.schema.names))
     for prompt, answer, (before, spoken, after) in zip(prompts, answers, chats, strict=False):
         digest = hashlib.blake2b(prompt, digest_size=BYTES)
         digest.update(before)
@@ -107,12 +119,12 @@ def _digests(batch: pa.RecordBatch) -> Iterator[bytes]:
         yield (of_prompt if len(prompt) + len(before) + len(after) > len(ASKED) else of_row) + of_row
 
 
-def _joined(batch: pa.RecordBatch, names: Sequence[str]) -> Iterable[Text]:
-    """The texts of `names` of each row, each ended."""
+def _joined(batch: pa.RecordBatch, names: Sequence[str], *first: str) -> Iterable[Text]:
+    """The texts of `names` of each row, each ended, after the texts `first`, which are the same in all rows."""
     columns = {name: batch.column(name) for name in names if name in batch.schema.names}
     if not columns:
-        return repeat(len(names) * END.encode(), batch.num_rows)
-    text, bounds = _ended([columns.get(name) for name in names])
+        return repeat("".join(each + END for each in (*first, *("" for _ in names))).encode(), batch.num_rows)
+    text, bounds = _ended([*first, *(columns.get(name, "") for name in names)])
     return (text[start:end] for start, end in pairwise(bounds.tolist()))
 
 
@@ -137,7 +149,7 @@ def _chats(column: pa.LargeListArray, *, split: bool) -> Iterator[tuple[Text, Te
         yield text[cuts[0] : cuts[1]], text[cuts[1] : cuts[2]], text[cuts[2] : cuts[3]]
 
 
-def _ended(columns: Sequence[pa.Array | None]) -> tuple[memoryview, NDArray[np.int64]]:
+def _ended(columns: Sequence[pa.Array | str]) -> tuple[memoryview, NDArray[np.int64]]:
     """The texts of `columns` row after row, each with END after it, and the bounds of the rows in that; none as empty."""
     import numpy as np
     import pyarrow as pa
@@ -145,7 +157,10 @@ def _ended(columns: Sequence[pa.Array | None]) -> tuple[memoryview, NDArray[np.i
 
     kind = pa.large_string()
     empty = pa.scalar("", kind)
-    texts = [empty if column is None else pc.fill_null(column.cast(kind), empty) for column in columns]
+    texts = [
+        pa.scalar(column, kind) if isinstance(column, str) else pc.fill_null(column.cast(kind), empty)
+        for column in columns
+    ]
     joined = pc.binary_join_element_wise(*texts, empty, pa.scalar(END, kind))
     _, bounds, content = joined.buffers()
     return memoryview(content or b""), np.frombuffer(bounds, np.int64, len(joined) + 1)

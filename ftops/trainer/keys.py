@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from ftops.errors import did_you_mean
 
@@ -118,6 +118,12 @@ _ADAPTER_PREFIXES: Final = ("lora_", "loraplus_", "peft_")
 _ADAPTER_METHODS: Final = ("lora", "qlora", "dpo", "orpo", "kto", "reward")
 
 
+Kind = Literal["unknown", "deprecated", "value", "conflict", "missing"]
+"""An unknown key is dropped or refused by Axolotl; a deprecated one is still read."""
+REQUIRED: Final = (("base_model",), ("learning_rate",), ("datasets", "pretraining_dataset"))
+"""What a config must have: one of each group."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyFault:
     """What is wrong at one place of a config: `path` leads there from the top, `hint` says what to do."""
@@ -125,6 +131,7 @@ class KeyFault:
     path: tuple[str | int, ...]
     summary: str
     hint: str = ""
+    kind: Kind = "value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,13 @@ def _snapshot() -> _Snapshot:
 def check_config(config: Mapping[str, Json]) -> tuple[KeyFault, ...]:
     """Every key of `config` that Axolotl would drop or refuse, and every value of a wrong type, in the order of the keys."""
     return (*_faults_of_keys(config, frozenset(config.get("plugins") or ())), *_conflicts(config))
+
+
+def check_whole(config: Mapping[str, Json]) -> tuple[KeyFault, ...]:
+    """What `check_config` finds in a config that ftops has not rendered, and what it lacks."""
+    lacks = [group for group in REQUIRED if not any(config.get(key) for key in group)]
+    missing = (KeyFault((), f"{' or '.join(group)} is missing", "Axolotl needs it", "missing") for group in lacks)
+    return (*missing, *check_config(config))
 
 
 def check_hyperparameters(hyperparameters: Mapping[str, Json], method: str | None = None) -> tuple[KeyFault, ...]:
@@ -201,21 +215,23 @@ def _faults_of_keys(config: Mapping[str, Json], plugins: frozenset[str]) -> Iter
     known = _snapshot()
     for key, value in config.items():
         if key in RETIRED or key.startswith("unsloth_"):
-            yield KeyFault((key,), f"{key} is an old key", RETIRED.get(key, "Axolotl refuses it: leave it out"))
+            hint = RETIRED.get(key, "Axolotl refuses it: leave it out")
+            kind: Kind = "deprecated" if key in known.keys and "refuses" not in hint else "unknown"
+            yield KeyFault((key,), f"{key} is an old key", hint, kind)
         elif key in known.deprecated:
-            yield KeyFault((key,), f"{key} is an old key", known.deprecated[key].strip())
+            yield KeyFault((key,), f"{key} is an old key", known.deprecated[key].strip(), "deprecated")
         elif key in ("datasets", "test_datasets"):
             yield from _value_faults(value, _dataset_type(config), (key,))
         elif key in known.keys:
             yield from _value_faults(value, known.keys[key], (key,))
         elif key in known.plugin_keys:
-            plugin, kind = known.plugin_keys[key]
+            plugin, type_ = known.plugin_keys[key]
             if plugin not in plugins:
-                yield KeyFault((key,), f"{key} needs a plugin", f"add {plugin} to `plugins`")
+                yield KeyFault((key,), f"{key} needs a plugin", f"add {plugin} to `plugins`", "unknown")
             else:
-                yield from _value_faults(value, kind, (key,))
+                yield from _value_faults(value, type_, (key,))
         else:
-            yield KeyFault((key,), f"unknown key {key!r}", _nearest_key(key))
+            yield KeyFault((key,), f"unknown key {key!r}", _nearest_key(key), "unknown")
 
 
 def _dataset_type(config: Mapping[str, Json]) -> str:
@@ -227,9 +243,15 @@ def _dataset_type(config: Mapping[str, Json]) -> str:
 
 def _conflicts(config: Mapping[str, Json]) -> Iterator[KeyFault]:
     if config.get("warmup_steps") and config.get("warmup_ratio"):
-        yield KeyFault(("warmup_ratio",), "warmup_ratio and warmup_steps exclude each other", "leave one out")
+        yield KeyFault(
+            ("warmup_ratio",), "warmup_ratio and warmup_steps exclude each other", "leave one out", "conflict"
+        )
+    if config.get("val_set_size") and config.get("test_datasets"):
+        summary = "val_set_size and test_datasets exclude each other"
+        yield KeyFault(("val_set_size",), summary, "leave one out", "conflict")
     if config.get("fsdp_config") and not config.get("fsdp_version"):
-        yield KeyFault(("fsdp_config",), "fsdp_config without fsdp_version means an old FSDP", "add `fsdp_version: 2`")
+        summary = "fsdp_config without fsdp_version means an old FSDP"
+        yield KeyFault(("fsdp_config",), summary, "add `fsdp_version: 2`", "conflict")
     if (short := config.get("attn_implementation")) in _ATTENTION:
         name = _ATTENTION[short]
         yield KeyFault(("attn_implementation",), f"attn_implementation: {short!r} is refused", f"use {name!r}")
@@ -260,7 +282,8 @@ def _mapping_faults(value: dict[str, Json], members: Sequence[str], path: tuple[
             yield from _value_faults(inner, " | ".join(kinds), (*path, key))
         elif models:
             names = tuple(dict.fromkeys(name for model in models for name in model))
-            yield KeyFault((*path, key), f"unknown key {key!r} in {_spell(path)}", did_you_mean(str(key), names))
+            summary = f"unknown key {key!r} in {spell(path)}"
+            yield KeyFault((*path, key), summary, did_you_mean(str(key), names), "unknown")
     if models or "dict" in members:
         return
     inner_kinds = [_split(member[5:-1], ", ")[1] for member in members if member.startswith("dict[")]
@@ -301,7 +324,7 @@ def _fits(value: Json, member: str) -> bool:
 def _wrong_type(value: Json, members: Sequence[str], path: tuple[str | int, ...]) -> KeyFault:
     shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:37]}..."
     expected = [_expected(member) for member in members if member != "None"]
-    return KeyFault(path, f"{_spell(path)}: expected {' or '.join(dict.fromkeys(expected))}, got {shown}")
+    return KeyFault(path, f"{spell(path)}: expected {' or '.join(dict.fromkeys(expected))}, got {shown}")
 
 
 def _expected(member: str) -> str:
@@ -310,7 +333,7 @@ def _expected(member: str) -> str:
     return "a list" if member.startswith(("list", "tuple")) else member
 
 
-def _spell(path: Sequence[str | int]) -> str:
+def spell(path: Sequence[str | int]) -> str:
     """`datasets[0].type`: a path as people write it."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return "".join(parts).removeprefix(".")

@@ -1,0 +1,37 @@
+"""A config for Axolotl as somebody wrote it, in any folder: read strictly, and checked key by key with places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import yaml
+
+from ftops.errors import Diagnostic, Where
+from ftops.spec.documents import read_documents
+from ftops.trainer.keys import KeyFault, check_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong at `where`, and the place in the tree that it is about."""
+
+    fault: KeyFault
+    where: Where
+
+
+def check_engine_config(file: str, data: bytes) -> tuple[list[Finding], list[Diagnostic]]:
+    """What is wrong with the keys of the YAML in `data`, by their places; or why it can't be read as one config."""
+    documents, unreadable = read_documents(file, data)
+    if unreadable:
+        return [], unreadable
+    if len(documents) > 1:
+        return [], [Diagnostic("a config is one document", hint="take out the ---", where=documents[1].where())]
+    (document,) = documents
+    if not isinstance(document.tree, dict):
+        return [], [
+            Diagnostic("a config is a mapping of keys", hint="expected `base_model: …`", where=document.where())
+        ]
+    # Read as Axolotl reads it, by YAML 1.1: there `yes` is true, and 2e-4 is text.
+    tree = yaml.safe_load(document.text)
+    found = [Finding(each, document.where(each.path, key=True)) for each in check_whole(tree)]
+    return sorted(found, key=lambda each: (each.where.line or 0, each.where.column or 0)), []
