@@ -96,6 +96,7 @@ def run_values(
         train_path=f"{data}/train.jsonl",
         validation_path=f"{data}/validation.jsonl" if dataset.spec.split.validation else None,
         prepared_path=f"../../../cache/tokens/{change.inputs['dataset']}",
+        adapter=spec.adapter,
         data_format=dataset.spec.output_format,
         resume_from=resume,
         every=spec.checkpoints.every,

@@ -224,6 +224,7 @@ def test_the_sources_of_a_template():
     assert set(template_sources("g", texts)) == set(texts)
     assert template_sources("axolotl/lora.yaml.j2", shipped_templates()) == (
         "axolotl/lora.yaml.j2",
+        "axolotl/adapter.yaml.j2",
         "axolotl/sft.yaml.j2",
     )
 
@@ -270,3 +271,14 @@ def test_axolotl_itself_takes_every_golden_config_and_drops_nothing(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads((tmp_path / "verdicts.json").read_text()) == dict.fromkeys(configs, "valid")
+
+
+@pytest.mark.parametrize(("method", "adapter"), [("qlora", None), ("dpo", "qlora")])
+def test_weights_of_four_bits_need_a_gpu(method, adapter):
+    form = "preference" if method == "dpo" else "alpaca"
+    values = dataclasses.replace(VALUES, method=method, adapter=adapter, hyperparameters={}, data_format=form)
+    (fault,) = check_rendered(render(values)["config"], values)
+    assert fault.summary == "load_in_4bit is true, which a runner without GPUs can't do"
+    assert fault.hint == "take a runner with GPUs, or the adapter lora"
+    values = dataclasses.replace(values, gpus=1)
+    assert check_rendered(render(values)["config"], values) == ()

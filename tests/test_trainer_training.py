@@ -205,3 +205,38 @@ def test_the_beginning_says_what_is_learned_from(engine, store):
     begun = finish(*begin(engine, store, "long", 1, values))[0]
     assert (begun["event"], begun["rows"], begun["droppedRows"]) == ("begin", 5, 3)
     assert 0 < begun["supervisedTokens"] < begun["tokens"] <= 5 * begun["longestRow"] <= 5 * 128
+
+
+def test_pairs_of_answers_teach_which_one_is_better(engine, store):
+    pairs = [
+        {
+            "messages": [{"role": "user", "content": f"user 말 {number % 7} says hello"}],
+            "chosen": {"role": "assistant", "content": f"assistant 말 {number % 7} says hello"},
+            "rejected": {"role": "assistant", "content": "no"},
+        }
+        for number in range(40)
+    ]
+    (store / "data" / "pairs").mkdir()
+    for name, rows in (("train", pairs), ("validation", pairs[:8])):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (store / "data" / "pairs" / f"{name}.jsonl").write_text(text)
+    values = replace(
+        FULL,
+        method="dpo",
+        hyperparameters={"num_epochs": 2, "micro_batch_size": 4, "sequence_len": 128, "learning_rate": 5.0e-3},
+        train_path="../../../data/pairs/train.jsonl",
+        validation_path="../../../data/pairs/validation.jsonl",
+        prepared_path="../../../cache/tokens/pairs",
+        data_format="preference",
+    )
+    folder, process = begin(engine, store, "dpo", 1, values)
+    told = finish(folder, process)
+    assert told[0]["event"] == "begin"
+    assert told[0]["rows"] == 40
+    assert (told[-1]["event"], told[-1]["step"]) == ("end", 20)
+    margins = [each["rewards/margins"] for each in told if "rewards/margins" in each]
+    assert len(margins) == 20
+    assert margins[0] == 0, "before the first step the model is its own reference"
+    assert min(margins[10:]) > max(margins[:4]), margins
+    assert any("eval_loss" in each for each in told)
+    assert (folder / "output" / "adapter_model.safetensors").is_file()

@@ -12,7 +12,7 @@ from ftops.errors import Diagnostic, PlanError
 from ftops.fields import Duration, Name, RelativePath, Strict, exactly_one
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
-from ftops.trainer.config import template_for
+from ftops.trainer.config import ADAPTERS, Adapter, adapter_of, template_for
 from ftops.values import (
     Action,
     Address,
@@ -98,7 +98,14 @@ class RunTracking(Strict):
 class TrainingRunSpec(Strict):
     dataset: Name = Field(description="The Dataset to train on.")
     base_model: BaseModelSpec
-    method: Literal["full", "lora"] = Field(description="What is trained: all weights, or a LoRA adapter.")
+    method: Literal["full", "lora", "qlora", "dpo"] = Field(
+        description="What is trained: all weights, a LoRA adapter, or one beside weights of 4 bits (qlora); dpo: to prefer "
+        "the better of two answers."
+    )
+    adapter: Literal["lora", "qlora", "none"] | None = Field(
+        default=None,
+        description="With dpo: what is trained by it; lora when absent. Every other method says it itself.",
+    )
     template: RelativePath | None = Field(
         default=None, description="Jinja template of the Axolotl config, under templates/; by method when absent."
     )
@@ -110,6 +117,19 @@ class TrainingRunSpec(Strict):
         default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
     )
     tracking: RunTracking = Field(default_factory=RunTracking)
+
+    @model_validator(mode="after")
+    def _says_its_adapter(self) -> TrainingRunSpec:
+        if self.adapter is not None and self.method in ADAPTERS:
+            raise PydanticCustomError(
+                "adapter", "adapter goes with method dpo: {method} says it already", {"method": self.method}
+            )
+        return self
+
+    @property
+    def trained(self) -> Adapter | None:
+        """The adapter that is trained, None where all weights are."""
+        return adapter_of(self.method, self.adapter)
 
 
 class TrainingRun(Resource):
@@ -228,6 +248,7 @@ class TrainingRun(Resource):
         spec = self.spec
         inputs: dict[str, Json] = {
             "method": spec.method,
+            **({} if spec.method in ADAPTERS else {"adapter": spec.trained}),
             "hyperparameters": dict(spec.hyperparameters),
             "dataset": context.digest_of(dataset_address(spec.dataset)),
             "baseModel": self._base_model(context),

@@ -14,7 +14,7 @@ from ftops.kinds.model import Model
 from ftops.kinds.resource import Reference
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.spec.documents import Path
-from ftops.trainer.config import PAIRS
+from ftops.trainer.config import PAIRS, PREFERENCES
 from ftops.values import Address
 
 MOST_HINTS: Final = 100
@@ -74,6 +74,19 @@ class Links:
             return f"there is no {target.kind} at all: write one"
         return did_you_mean(target.name, names) or f"write a {target.kind} of this name, or name one that exists"
 
+    def _unfit(self, address: Address, run: TrainingRun, dataset: Dataset) -> Diagnostic:
+        """The method can't learn from what the data set is written as."""
+        pairs = dataset.spec.output_format in PAIRS
+        is_written_as = "as pairs of answers" if pairs else "without a worse answer beside each"
+        return Diagnostic(
+            f"{dataset.address} is written {is_written_as} (output.format {dataset.spec.output_format}), "
+            f"which method {run.spec.method} can't learn from",
+            hint=f"name a data set of shape {'instruction, chat or completion' if pairs else 'preference'}"
+            + (f", or say method {' or '.join(PREFERENCES)}" if pairs else ""),
+            address=str(address),
+            where=self.where(address, ("spec", "dataset")),
+        )
+
     def _run(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
         runners = None if self.project is None else tuple(self.project.spec.runners)
         templates = self.known_templates
@@ -85,19 +98,13 @@ class Links:
                 where=self.where(address, ("spec", "runner")),
             )
         dataset = self.resources.get(dataset_address(run.spec.dataset))
-        if isinstance(dataset, Dataset) and dataset.spec.output_format in PAIRS:
-            yield Diagnostic(
-                f"{dataset.address} is written as pairs of answers (output.format {dataset.spec.output_format}), "
-                f"which method {run.spec.method} can't learn from",
-                hint="name a data set of shape instruction, chat or completion",
-                address=str(address),
-                where=self.where(address, ("spec", "dataset")),
-            )
+        if isinstance(dataset, Dataset) and (dataset.spec.output_format in PAIRS) != (run.spec.method in PREFERENCES):
+            yield self._unfit(address, run, dataset)
         base = None if run.spec.base_model.run is None else self.resources.get(run_address(run.spec.base_model.run))
-        if isinstance(base, TrainingRun) and base.spec.method != "full":
+        if isinstance(base, TrainingRun) and base.spec.trained is not None:
             yield Diagnostic(
                 f"{base.address} makes an adapter, not a model that can be trained on",
-                hint="name a run with method full, or the adapter's own base model",
+                hint="name a run that trains all weights, or the adapter's own base model",
                 address=str(address),
                 where=self.where(address, ("spec", "baseModel", "run")),
             )

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from ftops.trainer.keys import OWNED, KeyFault, check_config, owner, plugins_for
 
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
     from ftops.values import Json
 
-METHODS: Final = ("full", "lora")
+Adapter = Literal["lora", "qlora"]
+ADAPTERS: Final[Mapping[str, Adapter | None]] = {"full": None, "lora": "lora", "qlora": "qlora"}
+"""The methods that say themselves what is trained: an adapter, or all weights. They learn from answers."""
+PREFERENCES: Final = ("dpo",)
+"""The methods that learn which of two answers is the better one."""
 PAIRS: Final = ("preference",)
-"""The forms of data that hold a better and a worse answer each: none of METHODS learns from them."""
+"""The forms of data that hold a better and a worse answer each: what PREFERENCES learn from, and no other method."""
+METHODS: Final = (*ADAPTERS, *PREFERENCES)
 OUTPUT: Final = "output"
 """The folder of checkpoints and weights, in the attempt's folder."""
 
@@ -27,7 +32,7 @@ OUTPUT: Final = "output"
 class RunValues:
     """What a config is rendered from. Paths are relative to the attempt's folder; `gpus` is what the runner declares.
 
-    `best` is (metric, "min" or "max"): the weights that the run ends with are those of its best checkpoint.
+    `adapter` is what the spec says of one. `best` is (metric, "min" or "max"): the weights that the run ends with are those of its best checkpoint.
     """
 
     method: str
@@ -35,6 +40,7 @@ class RunValues:
     base_model: str
     train_path: str
     prepared_path: str
+    adapter: str | None = None
     data_format: str = "alpaca"
     validation_path: str | None = None
     revision: str | None = None
@@ -43,6 +49,13 @@ class RunValues:
     keep: int = 2
     best: tuple[str, str] | None = None
     gpus: int = 0
+
+
+def adapter_of(method: str, said: str | None) -> Adapter | None:
+    """The adapter that `method` trains where the spec says `said` of it; None where all weights are trained."""
+    if method in ADAPTERS:
+        return ADAPTERS[method]
+    return {"none": None, "qlora": "qlora"}.get(said or "", "lora")
 
 
 def template_for(method: str) -> str:
@@ -84,10 +97,13 @@ _PLAIN_NAME: Final = re.compile(r"""\s*["'](?P<name>[^"']+)["'](\s+(import|as|ig
 
 def owned_values(values: RunValues) -> dict[str, Json]:
     """The keys that ftops decides, for this run; an owned key that is not among them must not be in its config."""
+    adapter = adapter_of(values.method, values.adapter)
     decided: dict[str, Json] = {
         "base_model": values.base_model,
         "revision_of_model": values.revision,
-        "adapter": "lora" if values.method == "lora" else None,
+        "adapter": adapter,
+        "load_in_4bit": True if adapter == "qlora" else None,
+        "rl": values.method if values.method in PREFERENCES else None,
         "datasets": [dataset_entry(values.train_path, values.data_format)],
         "test_datasets": [dataset_entry(values.validation_path, values.data_format)]
         if values.validation_path
@@ -201,6 +217,7 @@ _CPU_MUST_BE: Final[Mapping[str, Json]] = {
     "lora_embedding_kernel": False,
     "sample_packing": False,
     "load_in_8bit": False,
+    "load_in_4bit": False,
 }
 """What a machine without a GPU can't do; Axolotl's own defaults would turn some of it on."""
 
@@ -210,10 +227,12 @@ def _runner_faults(config: Mapping[str, Json], gpus: int) -> Iterator[KeyFault]:
         return
     needed = _CPU_MUST_BE if config.get("adapter") else {k: v for k, v in _CPU_MUST_BE.items() if "kernel" not in k}
     for key, value in needed.items():
-        # Unset is what Axolotl decides by itself: only for 8 bit is that off.
-        if config.get(key, False if key == "load_in_8bit" else None) != value:
+        # Unset is what Axolotl decides by itself: only for 8 and 4 bits is that off.
+        if config.get(key, False if key.startswith("load_in_") else None) != value:
             shown = json.dumps(config[key]) if key in config else "not set"
             hint = f"say `{key}: {json.dumps(value)}`, or take a runner with GPUs"
+            if key == "load_in_4bit":
+                hint = "take a runner with GPUs, or the adapter lora"
             yield KeyFault((key,), f"{key} is {shown}, which a runner without GPUs can't do", hint)
     attention = config.get("attn_implementation")
     if attention not in ("eager", "sdpa"):

@@ -23,7 +23,7 @@ AXOLOTL_VERSION: Final = "0.19.0"
 FTOPS_PLUGIN: Final = "ftops_axolotl.FtopsPlugin"
 
 OWNED: Final[Mapping[str, str]] = {
-    "adapter": "say `method` in the spec",
+    "adapter": "say `method` in the spec, or `adapter` with dpo",
     "auto_resume_from_checkpoints": "ftops resumes from the last checkpoint that it has verified",
     "axolotl_config_path": "ftops decides where a run's files are",
     "base_model": "say `baseModel` in the spec",
@@ -36,7 +36,7 @@ OWNED: Final[Mapping[str, str]] = {
     "hf_use_auth_token": "credentials come from the runner's environment, never from a spec",
     "is_preprocess": "ftops prepares the data",
     "load_best_model_at_end": "ftops ends a run with its last weights: leave it out",
-    "load_in_4bit": "methods are full and lora, neither of them quantised: leave it out",
+    "load_in_4bit": "say `method: qlora` in the spec, or `adapter: qlora` with dpo",
     "local_rank": "the runner decides it",
     "lora_model_dir": "say `baseModel` in the spec",
     "metric_for_best_model": "ftops ends a run with its last weights: leave it out",
@@ -115,7 +115,7 @@ _ATTENTION: Final = {
     "flex": "flex_attention",
 }
 _ADAPTER_PREFIXES: Final = ("lora_", "loraplus_", "peft_")
-_ADAPTER_METHODS: Final = ("lora", "qlora", "dpo", "orpo", "kto", "reward")
+_ADAPTER_METHODS: Final = ("lora", "qlora", "dpo")
 
 
 Kind = Literal["unknown", "deprecated", "value", "conflict", "missing"]
