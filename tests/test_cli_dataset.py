@@ -150,6 +150,16 @@ def test_a_data_set_of_the_project_is_checked_as_its_spec_says(tmp_path, env):
     assert not (root / ".ftops").exists()
 
 
+def test_rows_that_cannot_be_read_say_no_shape(folder, env):
+    (folder / "broken.jsonl").write_text('{"instruction":"a","output":NaN}\n')
+    assert (
+        "none of the first ones can be read"
+        in ftops(folder, "dataset", "check", "broken.jsonl", env=env, code=64).stderr
+    )
+    done = ftops(folder, "dataset", "check", "broken.jsonl", "--shape", "instruction", env=env, code=5)
+    assert "broken.jsonl:1: row 1: not readable as JSON" in done.stdout
+
+
 def test_an_interrupted_check_leaves_nothing_behind(folder, env):
     rows = "".join(
         f'{{"instruction": "question {n} of many?", "output": "answer {n} to it"}}\n' for n in range(150_000)

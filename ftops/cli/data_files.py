@@ -165,6 +165,13 @@ def _shape(file: DataFile, source: Json) -> Shape:
     names = peek(file, Form.of(checked_spec({"source": bare})))
     if (shape := detect_shape(names, mapped)) is not None:
         return shape
+    if not names:
+        raise UsageError(
+            Diagnostic(
+                f"{file.path}: cannot tell what a row is: none of the first ones can be read",
+                hint="say --shape, such as --shape instruction: then it is told what is wrong with each row",
+            )
+        )
     more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     raise UsageError(
         Diagnostic(
