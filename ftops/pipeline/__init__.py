@@ -118,7 +118,8 @@ def _looked(spec: DatasetSpec, origin: Origin, store: Store, stages: Stages, pro
     """What was read and found; raises ChecksFailed where the spec wants that to stop everything."""
     files = list(_files(spec, origin))
     _start_workers(files)
-    files = [_identified(file, store) for file in files]
+    if not stages.empty:  # where nothing was kept, nothing can be found again: reading tells the digest too
+        files = [_identified(file, store) for file in files]
     reading, key = read(files, Form.of(spec), stages, progress)
     if spec.on_invalid == "fail":
         refuse_faults(reading)

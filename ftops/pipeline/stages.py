@@ -35,6 +35,11 @@ class Stages:
         """Those that `store` keeps."""
         return cls(store.cache / "data")
 
+    @property
+    def empty(self) -> bool:
+        """Whether no stage was ever kept."""
+        return not self.folder.is_dir() or not any(self.folder.iterdir())
+
     def get(self, key: Json, build: Callable[[Path], Mapping[str, str] | None]) -> Path:
         """The folder for `key`, which names all that its content depends on; `build` fills one that is missing or damaged.
 
