@@ -42,6 +42,8 @@ def told(text):
         ),
         # As Axolotl reads YAML: by version 1.1.
         ("bf16: yes\nfp16: off\ngradient_checkpointing: True", []),
+        ("1: 2", [(4, 1, "unknown", "unknown key '1'")]),
+        ("yes: 1", [(1, 1, "unknown", "unknown key 'True'")]),
         # Keys that ftops renders itself are keys all the same.
         ("output_dir: out\nresume_from_checkpoint: a\nwandb_project: x\nadapter: lora", []),
     ],
@@ -67,11 +69,13 @@ def test_what_a_config_must_have():
         (b"a: 1\n---\nb: 2\n", "a config is one document"),
         (b"a: 1\na: 2\n", "key 'a' stands twice"),
         (b"", "the file holds no document"),
+        (b"base_model: 2001-13-45\n", "YAML 1.1, which Axolotl reads, has no such value: month"),
+        (b"seed: =\n", "YAML 1.1, which Axolotl reads, has no such value: could not determine"),
         (b"\xff\xfe\x00", ""),
         (b"a: &x [" + b"1," * 1000 + b"]\nb: [" + b"*x," * 5000 + b"]\n", ""),
         (b"#" + b"x" * (1 << 20), ""),
     ],
-    ids=["syntax", "list", "two", "twice", "empty", "bytes", "bomb", "large"],
+    ids=["syntax", "list", "two", "twice", "empty", "date", "equals", "bytes", "bomb", "large"],
 )
 def test_what_is_no_config_is_refused_with_its_place(content, expected):
     found, (diagnostic, *_) = check_engine_config("config.yml", content)

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import click
 
-from ftops.cli import wants_color
+from ftops.cli import text_or_json, wants_color
 from ftops.render import status_json, status_text
 
 
 @click.command(epilog="Example:  ftops status --format json")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How it is printed.",
-)
+@text_or_json
 @click.pass_obj
 def status(start: Path, form: str) -> None:
     """Show every resource: what is recorded, and how far a training is that goes on."""

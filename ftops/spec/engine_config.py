@@ -9,6 +9,14 @@ import yaml
 from ftops.errors import Diagnostic, Where
 from ftops.spec.documents import read_documents
 from ftops.trainer.keys import KeyFault, check_whole
+from ftops.values import Json
+
+
+def _with_text_keys(value: Json) -> Json:
+    """`value` with `1` and `yes`, which are no text in YAML 1.1, as keys that are text, and that no model knows."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+    return [_with_text_keys(each) for each in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,11 @@ def check_engine_config(file: str, data: bytes) -> tuple[list[Finding], list[Dia
         return [], [
             Diagnostic("a config is a mapping of keys", hint="expected `base_model: …`", where=document.where())
         ]
-    # Read as Axolotl reads it, by YAML 1.1: there `yes` is true, and 2e-4 is text.
-    tree = yaml.safe_load(document.text)
+    try:
+        # Read as Axolotl reads it, by YAML 1.1: there `yes` is true, and 2e-4 is text.
+        tree = _with_text_keys(yaml.safe_load(document.text))
+    except (yaml.YAMLError, ValueError) as error:  # such as a date that there is none of
+        words = str(getattr(error, "problem", None) or error)
+        return [], [Diagnostic(f"YAML 1.1, which Axolotl reads, has no such value: {words}", where=document.where())]
     found = [Finding(each, document.where(each.path, key=True)) for each in check_whole(tree)]
     return sorted(found, key=lambda each: (each.where.line or 0, each.where.column or 0)), []

@@ -32,7 +32,8 @@ OUTPUT: Final = "output"
 class RunValues:
     """What a config is rendered from. Paths are relative to the attempt's folder; `gpus` is what the runner declares.
 
-    `adapter` is what the spec says of one. `best` is (metric, "min" or "max"): the weights that the run ends with are those of its best checkpoint.
+    `adapter` is what the spec says of one. `best` is (metric, "min" or "max"): the weights that the run ends with are those of
+    its best checkpoint.
     """
 
     method: str
