@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from ftops.arrow import leave_pandas_out
 from ftops.errors import Diagnostic, ExternalError
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _begin() -> None:
     # An interrupt goes to all processes of a terminal: the one that waits for the others ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.set_threshold(100_000)  # rows are trees: looking for cycles in them finds none
+    leave_pandas_out()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
 

@@ -72,9 +72,9 @@ def letters(texts: pa.LargeStringArray) -> NDArray[np.uint8]:
     some = bounds[1:] > bounds[:-1]
     if some.any():
         read = np.frombuffer(values, np.uint8)[bounds[0] : bounds[-1]]
-        pairs = read.astype(np.uint16) << 8
+        pairs = np.left_shift(read, 8, dtype=np.uint16)
         pairs[:-1] |= read[1:]
-        packed[some] = np.add.reduceat(_table()[pairs], bounds[:-1][some] - bounds[0])
+        packed[some] = np.add.reduceat(_table().take(pairs), bounds[:-1][some] - bounds[0])
     return packed.astype("<u8").view(np.uint8).reshape(len(starts), len(WRITINGS))
 
 

@@ -178,7 +178,7 @@ class _Sets:
         while parts:
             part = parts.pop()
             row -= len(part.sizes)
-            own = part.tokens[np.repeat(keep[row : row + len(part.sizes)], part.sizes)]
+            own = _kept(part, keep[row : row + len(part.sizes)])
             tokens[end - len(own) : end] = own
             end -= len(own)
         return cls(np.flatnonzero(keep), tokens, sizes[keep])
@@ -187,6 +187,17 @@ class _Sets:
         """Pairs of rows as pairs of sets."""
         place = {int(row): place for place, row in enumerate(self.rows)} if pairs else {}
         return {(place[low], place[high]) for low, high in pairs}
+
+
+def _kept(part: TokenSets, keep: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """The tokens of those rows that are to be kept: taken in runs, as most rows are."""
+    import numpy as np
+
+    ends = np.concatenate(([0], np.cumsum(part.sizes)))
+    turns = np.flatnonzero(np.diff(keep, prepend=False, append=False))
+    bounds = ends[turns].tolist()
+    runs = [part.tokens[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)]
+    return np.concatenate([part.tokens[:0], *runs])
 
 
 def _signatures(parts: Sequence[TokenSets]) -> NDArray[np.uint64]:

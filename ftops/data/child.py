@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from ftops.arrow import leave_pandas_out
 from ftops.data import shapes
 from ftops.data.chats import Message
 from ftops.data.children import SLOT
@@ -33,6 +34,7 @@ PEEKED: Final = 100
 def parse_pieces(payload: Json) -> Json:
     """What was learned of each piece of `payload`, in order; `children._payload` says what goes in, `_Rows.learned` what comes out."""
     pa.set_cpu_count(1)
+    leave_pandas_out()
     gc.disable()  # rows are trees, so there is nothing to find, and looking takes a tenth of the time
     form = Form.from_json(payload["form"])
     schema = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(payload["schema"])))

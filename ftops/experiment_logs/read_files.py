@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from ftops.analysis.observations import Observations, Wanted
+from ftops.arrow import leave_pandas_out
 from ftops.experiment_logs import csv_rows, jsonl, parquet
 from ftops.experiment_logs.files import LogFile, opened
 from ftops.experiment_logs.gather import Gathered
@@ -40,6 +41,7 @@ def read(files: Sequence[LogFile], wanted: Wanted, *, progress: Callable[[int], 
     when there are rows but no sound one of the experiment.
     """
     _keep_memory()
+    leave_pandas_out()
     rules = Rules(wanted.experiment, wanted.allocation.arms, wanted.fields)
     gathered = Gathered(wanted, rules, several=len(files) > 1)
     sources: dict[str, str] = {}

@@ -15,6 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ftops.analysis.observations import Observations, Wanted
+from ftops.arrow import leave_pandas_out
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, SpecError, did_you_mean
 from ftops.experiment_logs.columns import NAMED, one_by_one
 from ftops.experiment_logs.gather import Gathered
@@ -34,6 +35,7 @@ def read_sql(url: str, table: str, wanted: Wanted) -> Observations:
     Raises SpecError for another database, ExternalError when it does not answer, ChecksFailed when the table or a
     column is missing, or when there are rows but no sound one of the experiment.
     """
+    leave_pandas_out()
     parsed = _parsed(url)
     rules = Rules(wanted.experiment, wanted.allocation.arms, wanted.fields)
     gathered = Gathered(wanted, rules)

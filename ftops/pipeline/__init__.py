@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ftops import workers
+from ftops.arrow import leave_pandas_out
 from ftops.data import DataFile, Form, Reading
 from ftops.errors import Diagnostic, ExternalError
 from ftops.kinds.dataset import DatasetSpec
@@ -117,7 +118,7 @@ def prepare(
 def _looked(spec: DatasetSpec, origin: Origin, store: Store, stages: Stages, progress: Progress) -> Looked:
     """What was read and found; raises ChecksFailed where the spec wants that to stop everything."""
     files = list(_files(spec, origin))
-    _start_workers(files)
+    _make_ready(files)
     if not stages.empty:  # where nothing was kept, nothing can be found again: reading tells the digest too
         files = [_identified(file, store) for file in files]
     reading, key = read(files, Form.of(spec), stages, progress)
@@ -142,8 +143,9 @@ def _files(spec: DatasetSpec, origin: Origin) -> Iterator[DataFile]:
         yield DataFile(origin.root, path, known.digest if known else None)
 
 
-def _start_workers(files: Iterable[DataFile]) -> None:
-    """Starts what will look at many rows while they are still being read."""
+def _make_ready(files: Iterable[DataFile]) -> None:
+    """Has pyarrow do without pandas, and starts what will look at many rows while they are still being read."""
+    leave_pandas_out()
     paths = [file.root / file.path for file in files if file.root is not None]
     if sum(path.stat().st_size for path in paths if path.is_file()) > MANY:
         workers.start()
@@ -185,7 +187,7 @@ def check(
     stages, form = Stages(scratch), Form.of(spec)
     if files is None:
         files = list(_files(spec, Origin(root or scratch)))
-    _start_workers(files)
+    _make_ready(files)
     reading, key = read(files, form, stages, progress)
     warnings: list[str] = []
     against = {name: _rows_of(path, form, stages, warnings) for name, path in (others or {}).items()}
