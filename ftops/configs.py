@@ -101,7 +101,7 @@ def run_values(
         resume_from=resume,
         every=spec.checkpoints.every,
         keep=spec.checkpoints.keep,
-        gpus=runner_of(run, workspace.specs.project).capabilities.gpus,
+        gpus=runner_of(run, workspace.specs.project).gpus,
     )
 
 
