@@ -77,14 +77,12 @@ def daemon():
         try:
             made.start()
             made.load()
-        except Absent as error:
-            made.stop()
-            pytest.skip(f"Docker can't be had on this machine: {error}")
-        try:
             yield made
             made.clear()
+        except Absent as error:
+            pytest.skip(f"Docker can't be had on this machine: {error}")
         finally:
-            made.stop()
+            made.close()
 
 
 @pytest.fixture

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
+import socket
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
@@ -46,12 +50,13 @@ def _run(*argv: object) -> None:
 
 
 class Daemon:
-    """A dockerd in `folder`, whose containers have no network but none and the host's."""
+    """A dockerd in `folder`, beside a containerd that outlives it as it does where both are services. Its containers
+    have no network but none and the host's."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.socket = folder / "d.sock"
-        self.url = f"unix://{self.socket}"
+        self.url = f"unix://{folder / 'd.sock'}"
+        self.containerd: subprocess.Popen[bytes] | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -59,45 +64,73 @@ class Daemon:
         missing = [name for name in ("dockerd", "debootstrap") if shutil.which(name) is None]
         if missing or os.geteuid() != 0:
             raise Absent(f"no {' and no '.join(missing)}" if missing else "only root can start dockerd")
+        if self.containerd is None:
+            (self.folder / "containerd.toml").write_text(
+                'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+            )
+            argv = ["containerd", "--config", self.folder / "containerd.toml", "--address", self.folder / "c.sock"]
+            self.containerd = self._begin(*argv, "--root", self.folder / "root", "--state", self.folder / "state")
         argv = ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "-H", self.url]
         argv += ["--data-root", self.folder / "data", "--exec-root", self.folder / "exec"]
-        with (self.folder / "dockerd.log").open("ab") as log:
-            self.process = subprocess.Popen([*argv, "--pidfile", self.folder / "pid"], stdout=log, stderr=log)
+        argv += ["--containerd", self.folder / "c.sock", "--pidfile", self.folder / "pid"]
+        self.process = self._begin(*argv)
         deadline = time.monotonic() + 60
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
                 raise Absent(f"dockerd does not start: {(self.folder / 'dockerd.log').read_text()[-1000:]}")
             time.sleep(0.1)
 
-    def _answers(self) -> bool:
-        from docker import APIClient
-        from docker.errors import DockerException
+    def _begin(self, *argv: object) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{argv[0]}.log").open("ab") as log:
+            return subprocess.Popen([str(each) for each in argv], stdout=log, stderr=log)
 
-        try:
-            client = APIClient(self.url, timeout=10)
-        except DockerException:
-            return False
-        client.close()
-        return True
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(self.url.removeprefix("unix://")):
+                return False
+        with self.client() as client:
+            return client.ping()
 
     def stop(self, *, kill: bool = False) -> None:
-        """End it, as a service is ended or as a crash does."""
+        """End dockerd, as a service is ended or as a crash does."""
         if self.process is not None:
             (self.process.kill if kill else self.process.terminate)()
             self.process.wait(90)
             self.process = None
+
+    def close(self) -> None:
+        """End everything, and leave no mount behind."""
+        self.stop()
+        if self.containerd is not None:
+            self.containerd.terminate()
+            self.containerd.wait(90)
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for place in sorted((each for each in mounts if each.startswith(f"{self.folder}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", place], check=True)
 
     def load(self, tree: Path | None = None, name: str = IMAGE) -> None:
         """Make an image of an archive."""
         with self.client() as client:
             client.import_image_from_file(str(tree or root_files()), *name.split(":"))
 
+    def add_program(self, name: str, text: str, image: str) -> None:
+        """Make `image` of the usual one and a program on its PATH."""
+        content, archive = text.encode(), io.BytesIO()
+        about = tarfile.TarInfo(name)
+        about.size, about.mode = len(content), 0o755
+        with tarfile.open(fileobj=archive, mode="w") as files:
+            files.addfile(about, io.BytesIO(content))
+        with self.client() as client:
+            made = client.create_container(IMAGE, ["true"])["Id"]
+            client.put_archive(made, "/usr/local/bin", archive.getvalue())
+            client.commit(made, *image.split(":"))
+            client.remove_container(made)
+
     def client(self):
-        """The SDK's client, to be closed by `with`."""
+        """The SDK's client, for a `with` that closes it."""
         from docker import APIClient
 
-        return Closing(APIClient(self.url, version="auto"))
+        return contextlib.closing(APIClient(self.url, version="auto"))
 
     def names(self) -> list[str]:
         """The names of all containers."""
@@ -119,14 +152,3 @@ class Daemon:
         gpus = {"capabilities": {"gpus": 1}} if "gpus" in docker else {}
         options = {"image": IMAGE, "allow": [IMAGE], "host": self.url, **docker}
         return {"executor": "docker", **gpus, "docker": options}
-
-
-class Closing:
-    def __init__(self, client):
-        self.client = client
-
-    def __enter__(self):
-        return self.client
-
-    def __exit__(self, *_: object) -> None:
-        self.client.close()

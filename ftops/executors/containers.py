@@ -111,6 +111,6 @@ def _mounts(job: Job, scene: Scene) -> list[Json]:
 
 
 def is_of(found: Mapping[str, Json], handle: Handle, store: Path) -> bool:
-    """Whether an inspected container is that of a job: by its labels, and because it is no older than its job."""
+    """Whether an inspected container is that of a job: names are used again, the time of a submission is not."""
     given: Mapping[str, str] = found["Config"].get("Labels") or {}
     return labels(handle, store).items() <= given.items()

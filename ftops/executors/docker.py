@@ -36,7 +36,7 @@ from ftops.executors.folders import Owner, discard, find_handle, free_bytes, giv
 from ftops.jobs import JobState, Observation, out_of_memory
 from ftops.journal import fault
 from ftops.kinds.project import Runner
-from ftops.store import Store, cannot_write, is_locked, observe_attempt
+from ftops.store import Store, cannot_write, observe_attempt
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -68,7 +68,10 @@ class DockerExecutor:
             raise ExternalError(Diagnostic(f"DOCKER_HOST is {self.url}: no daemon of this machine", hint=hint))
 
     def probe(self) -> Capabilities | Unreachable:
+        """What of this machine a container gets. Raises ExternalError where the image is missing."""
+
         def ask(client: APIClient) -> Capabilities:
+            self._require_image(client)
             about: Mapping[str, Any] = client.info()
             ids, here = self.docker.gpus, len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
             return Capabilities(
@@ -110,8 +113,8 @@ class DockerExecutor:
         return {handle: self._sight(handle) for handle in handles}
 
     def stop(self, handle: Handle, grace: float) -> bool:
-        folder, sight = self._folder(handle.key), self._sight(handle)
-        if isinstance(sight, Gone) or (isinstance(sight, Observation) and not sight.state.going_on):
+        folder = self._folder(handle.key)
+        if has_ended(self._sight(handle)):
             return False
 
         def ask(client: APIClient) -> bool:
@@ -128,7 +131,7 @@ class DockerExecutor:
         if told is True:
             return True
         (folder / "stop.json").unlink(missing_ok=True)
-        if told is False and not is_locked(folder / "lock"):
+        if has_ended(self._sight(handle)):
             return False
         reason = told.reason if isinstance(told, Unreachable) else "no container can be proved to be it"
         hint = f"`fuser -v {folder / 'lock'}` tells which processes hold its lock"
@@ -206,6 +209,8 @@ class DockerExecutor:
         from docker.errors import APIError, DockerException
         from requests.exceptions import RequestException  # the SDK lets it through
 
+        if reason := why_silent(self.url):
+            return Unreachable(reason)
         try:
             client = APIClient(self.url, version="auto", timeout=ANSWER_SECONDS)
             try:
@@ -214,8 +219,8 @@ class DockerExecutor:
                 client.close()
         except APIError as error:
             return Unreachable(f"the Docker daemon says: {error.explanation}")
-        except (DockerException, RequestException):
-            return Unreachable(why_silent(self.url))
+        except (DockerException, RequestException) as error:
+            return Unreachable(f"the Docker daemon on {self.url} does not answer: {error}")
 
     def _find(self, client: APIClient, handle: Handle) -> Mapping[str, Json] | None:
         """The container of a job as it is inspected; None where there is none that is provably its."""
@@ -271,6 +276,11 @@ class DockerExecutor:
             return judge(found, seen, said)
 
         return self._ask(ask)
+
+
+def has_ended(sight: Sight) -> bool:
+    """Whether it is known that nothing of a job goes on."""
+    return isinstance(sight, Gone) or (isinstance(sight, Observation) and not sight.state.going_on)
 
 
 def inspect(client: APIClient, name: str) -> Mapping[str, Json] | None:
@@ -333,12 +343,14 @@ def not_started(name: str, error: Any) -> Diagnostic:
 
 
 def why_silent(url: str) -> str:
-    """Why the daemon on a local socket does not answer, and what to do."""
+    """Why nobody listens on a local socket, and what to do; empty where somebody does."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(5)
         number = probe.connect_ex(url.removeprefix("unix://"))
+    if number == 0:
+        return ""
     if number == errno.EACCES:
         return f"no right to use Docker's socket {url}: `sudo usermod -aG docker $USER`, and log in again"
     if number in (errno.ENOENT, errno.ECONNREFUSED):
         return f"no Docker daemon listens on {url}: `sudo systemctl start docker`, or set `docker.host` of the runner"
-    return f"the Docker daemon on {url} does not answer"
+    return f"the Docker daemon on {url} does not answer: {os.strerror(number)}"
