@@ -59,6 +59,7 @@ def test_a_job_sees_what_it_reads_and_no_more(executor, store, tmp_path):
     for folder in (data, other):
         folder.mkdir()
         (folder / "train.jsonl").write_text("rows")
+        (folder / "train.jsonl").chmod(0o600)
     (tmp_path / "model").mkdir()
     found = printed(
         executor,

@@ -52,6 +52,7 @@ def start(root, env):
     return process, folder
 
 
+@pytest.mark.slow
 def test_apply_trains_in_a_container_and_then_nothing_is_left(tmp_path, env, docker, stand_in):
     root = project(tmp_path / "project", stand_in, run(), run("on-base", {"run": "base"}, method="lora"))
     assert "ok: runner contained: " in ftops(root, "doctor", env=env).stdout
@@ -67,6 +68,7 @@ def test_apply_trains_in_a_container_and_then_nothing_is_left(tmp_path, env, doc
     assert not [each for each in (str(root), docker.url) if each in json.dumps(records(root), default=str)]
 
 
+@pytest.mark.slow
 def test_ftops_killed_the_container_goes_on_and_is_attached_to(tmp_path, env, docker, stand_in):
     root = project(tmp_path / "project", stand_in, run(hyperparameters={"num_epochs": 20}))
     process, folder = start(root, env)
@@ -83,6 +85,7 @@ def test_ftops_killed_the_container_goes_on_and_is_attached_to(tmp_path, env, do
     assert docker.names() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["submit.taken", "submit.created", "submit.started"])
 def test_ftops_killed_while_it_submits(tmp_path, env, docker, stand_in, point):
     root = project(tmp_path / "project", stand_in, run())
@@ -103,6 +106,7 @@ def test_a_failure_in_a_container_is_recorded_and_its_container_removed(tmp_path
     assert docker.names() == []
 
 
+@pytest.mark.slow
 def test_without_a_daemon_nothing_is_half_made(tmp_path, env, docker, stand_in):
     root = project(tmp_path / "project", stand_in, run())
     docker.stop()
@@ -123,41 +127,36 @@ def test_an_image_that_moved_makes_a_saved_plan_stale(tmp_path, env, stand_in):
 # ---------------------------------------------------------------------------------------------- with Axolotl
 
 SMALL = {"family": "llama", "hiddenSize": 32, "layers": 1, "heads": 2, "vocabSize": 400}
-SHORT = {"micro_batch_size": 8, "sequence_len": 256, "learning_rate": 0.005, "num_epochs": 2, "lora_r": 4}
+SHORT = {"micro_batch_size": 8, "sequence_len": 256, "learning_rate": 0.005, "num_epochs": 60, "lora_r": 4}
 
 
 @pytest.mark.slow
 @pytest.mark.axolotl
 def test_axolotl_in_a_container_is_attached_to_and_resumed(tmp_path, docker):
-    """The engine's environment of this machine is mounted. First ftops is killed, and in a second training the container."""
+    """The engine's environment of this machine is mounted. First ftops is killed, then the container."""
     assert engine.find() is not None, "make engine"
     (tmp_path / "home").mkdir()
     env = environment(tmp_path / "home")
     lora = run("lora", {"init": SMALL}, method="lora", hyperparameters=SHORT, checkpoints={"every": 10})
     root = project(tmp_path / "project", docker.settings(engine="host", memory="6GiB"), lora)
     process, folder = start(root, env)
-    wait(lambda: events(folder, "begin"))
+    wait(lambda: events(folder, "save") or process.poll() is not None)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    ftops(root, "apply", "--yes", env=env)
-    assert len(events(folder, "begin")) == 1
-    assert list(entry(root, "lora")["attempts"]) == ["1"]
-    assert entry(root, "lora")["phase"] == "succeeded"
-    assert ftops(root, "plan", "--detailed-exitcode", env=env).stdout.startswith("No changes")
-
-    edit(root, "specs/all.yaml", "num_epochs: 2", "num_epochs: 60")
-    commit_all(root, "longer")
-    process, folder = start(root, env)
-    wait(lambda: len(events(folder, "save")) >= 2)
+    again = subprocess.Popen(projects.command("apply", "--yes"), cwd=root, env=env, stdout=subprocess.PIPE, text=True)
+    wait(lambda: len(events(folder, "save")) >= 3 or again.poll() is not None)
     with docker.client() as client:
-        (name,) = docker.names()
-        client.kill(name)
-    assert process.wait(60) == 6
-    failed = entry(root, "lora")
-    assert failed["attempts"]["1"]["phase"] == "failed"
+        client.kill(*docker.names())
+    said, _ = again.communicate(timeout=60)
+    assert again.returncode == 6
+    assert "attempt 1 failed: its container ended with 137 and left no result" in said
+    assert len(events(folder, "begin")) == 1
+    assert [path.name for path in attempts(root)] == ["attempt-1"]
+
     ftops(root, "apply", "--yes", env=env)
     (begin,) = events(folder.with_name("attempt-2"), "begin")
     assert begin["step"] >= 20
     resumed = entry(root, "lora")
     assert {number: each["phase"] for number, each in resumed["attempts"].items()} == {"1": "failed", "2": "succeeded"}
     assert docker.names() == []
+    assert ftops(root, "plan", "--detailed-exitcode", env=env).stdout.startswith("No changes")

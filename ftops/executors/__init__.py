@@ -55,8 +55,8 @@ class Job:
     what the executor passes through; it is written to disk, so it holds no secrets. `timeout` and `grace` are seconds:
     a job that runs longer than `timeout` gets TERM, and KILL when it is still there `grace` later.
 
-    `reads` and `writes` are the files and folders of this machine that it needs beside its own folder: what runs it apart
-    from all else brings just these, at the same places relative to that folder.
+    `reads` and `writes` are the folders of this machine that it needs beside its own: an executor that runs it apart from all
+    else brings just these, at the same places relative to its own.
     """
 
     argv: tuple[str, ...]

@@ -93,7 +93,7 @@ class DockerExecutor:
         scene = self._scene(folder)
         if isinstance(silent := self._ask(self._require_image), Unreachable):
             raise ExternalError(Diagnostic(f"{key.name} was not started: {silent.reason}"))
-        self._make(job.writes, scene)
+        self._share(job, scene)
         job = replace(job, files={**job.files, WRAPPER: Path(wrapper.__file__).read_bytes()})
         if (lock := take(folder, job, scene.owner if os.geteuid() == 0 else None)) is None:
             return Exists(read_handle(folder, key))
@@ -179,16 +179,20 @@ class DockerExecutor:
             raise ExternalError(Diagnostic(f"user {owner.uid} of the container can't write the store", hint=hint))
         return owner
 
-    def _make(self, folders: Iterable[Path], scene: Scene) -> None:
-        """Make the folders that a job writes beside its own, and Hugging Face's, for the user in the container."""
-        for folder in (scene.cache, *folders):
-            new = not folder.exists()
-            try:
+    def _share(self, job: Job, scene: Scene) -> None:
+        """Make the folders of the store that a job works on those of the user in the container: what root wrote there may be
+        for root alone, as weights are."""
+        kept = [path for path in job.reads if path.is_relative_to(self.store.root)]
+        if not scene.cache.exists():
+            kept.append(scene.cache)
+        try:
+            for folder in (scene.cache, *job.writes):
                 folder.mkdir(parents=True, exist_ok=True)
-                if os.geteuid() == 0 and (new or folder != scene.cache):
-                    give(folder, scene.owner)
-            except OSError as error:
-                raise cannot_write(folder, error) from error
+            if os.geteuid() == 0:
+                for path in (*kept, *job.writes):
+                    give(path.resolve(), scene.owner)
+        except OSError as error:
+            raise cannot_write(self.store.root, error) from error
 
     def _require_image(self, client: APIClient) -> None:
         from docker.errors import ImageNotFound
