@@ -62,6 +62,7 @@ ftops reads these environment variables:
 | variable | does |
 |---|---|
 | `FTOPS_ENGINE_HOME` | folder of the training engines; `ftops/engines` in the user's cache when absent |
+| `DOCKER_HOST` | socket of the Docker daemon, `unix:///…`, where a runner names none |
 | `MLFLOW_TRACKING_URI` | MLflow server or `sqlite:///` file; wins over `spec.tracking.mlflow` of `ftops.yaml` |
 | `NO_COLOR` | no colours, when set to anything |
 | `GITHUB_EVENT_NAME` | set by GitHub; `ftops apply` refuses to run for a pull request |

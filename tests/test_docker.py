@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import tarfile
 import time
 
@@ -89,6 +90,13 @@ def test_the_limits_hold(docker, store):
         limits = client.inspect_container(KEY.name)["HostConfig"]
     assert (limits["Memory"], limits["NanoCpus"]) == (100 << 20, 500_000_000)
     assert (executor.probe().memory, executor.probe().cpus) == (100 << 20, 1)
+
+
+def test_the_network_that_is_asked_for(docker, store):
+    executor = executor_for(docker.runner(network="host"), store)
+    assert printed(executor, "import socket; print(json.dumps([name for _, name in socket.if_nameindex()]))") == [
+        name for _, name in socket.if_nameindex()
+    ]
 
 
 def test_what_is_secret_is_nowhere_to_be_seen(docker, executor, monkeypatch):

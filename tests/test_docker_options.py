@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ftops.spec import load
 from tests import projects
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+PAGE = projects.ROOT / "docs/how-to/docker.md"
 IMAGE = f"axolotlai/axolotl@{DIGEST}"
 
 
@@ -106,6 +108,12 @@ def test_docker_goes_with_its_executor():
     assert missing == "spec.runners.gpu: executor docker needs to know the image: `docker: {image: NAME@sha256:…}`"
     ((_, other),) = faults(executor="local", docker={"image": IMAGE})
     assert other == "spec.runners.gpu: docker goes with executor docker only"
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL))
+def test_the_runners_on_the_page_about_docker_are_valid(text):
+    for runner in yaml.safe_load(text.replace("sha256:…", DIGEST))["spec"]["runners"].values():
+        assert faults(**runner) == []
 
 
 # ---------------------------------------------------------------------------------------------- the container

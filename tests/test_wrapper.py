@@ -173,6 +173,46 @@ def test_an_attempt_runs_once(tmp_path):
     assert log(tmp_path) == "trained\n"
 
 
+def test_a_stop_from_before_it_listened_is_heard(tmp_path):
+    attempt(tmp_path, "import time; time.sleep(99)")
+    (tmp_path / "stop.json").write_text('{"graceSeconds": 5}')
+    begun = time.monotonic()
+    assert run(tmp_path).returncode == 0
+    assert time.monotonic() - begun < 20
+    assert (result(tmp_path)["stopSignal"], result(tmp_path)["signal"]) == (15, 15)
+
+
+def test_in_a_container_it_waits_for_the_submitter_and_speaks_into_the_log(tmp_path):
+    attempt(tmp_path, "import time; time.sleep(99)", timeout=0.1)
+    with (tmp_path / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        threading.Timer(1.5, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        found = subprocess.run(
+            [sys.executable, "-I", str(WRAPPER), "--container", str(tmp_path)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "the time limit of 0.1 s is reached" in log(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"memory.events": "low 0\noom 2\noom_kill 1\n", "memory.max": "max\n", "memory.peak": "5\n"}, {"peak": 5}),
+        ({"memory.events": "oom_kill 1\n", "memory.max": "64\n"}, {"limit": 64}),
+        ({"memory.oom_control": "under_oom 0\noom_kill 1\n", "memory.limit_in_bytes": f"{2**63 - 4096}\n"}, {}),
+    ],
+    ids=["2", "2, an older kernel", "1"],
+)
+def test_what_the_control_group_says_of_memory(tmp_path, monkeypatch, files, found):
+    groups = [(tmp_path, *names) for _, *names in wrapper.CONTROL_GROUPS]
+    monkeypatch.setattr(wrapper, "CONTROL_GROUPS", groups)
+    assert wrapper.memory() == {}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert wrapper.memory() == {"oomKills": 1, **found}
+
+
 def test_two_wrappers_of_one_attempt_start_one_trainer(tmp_path):
     attempt(tmp_path, "import time; print('trained'); time.sleep(2)")
     processes = [start(tmp_path) for _ in range(3)]

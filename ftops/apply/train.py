@@ -111,7 +111,7 @@ def _start(work: Work, change: Change, resume: str | None) -> Start:
             "PYTHONPATH": "plugin",
             "FTOPS_EVENTS": "events.jsonl",
             "AXOLOTL_DO_NOT_TRACK": "1",
-            **({} if run.spec.base_model.hub is not None else {"HF_HUB_OFFLINE": "1"}),
+            **({"HF_HUB_OFFLINE": "1"} if run.spec.base_model.hub is None or runner.is_offline else {}),
             # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
             **({} if runner.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
         },

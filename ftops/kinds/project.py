@@ -82,6 +82,11 @@ class Runner(Strict):
         return self.docker is None or self.docker.engine == "host"
 
     @property
+    def is_offline(self) -> bool:
+        """Whether a training can reach no network."""
+        return self.docker is not None and self.docker.network == "none"
+
+    @property
     def software(self) -> str:
         """What decides how a training goes beside its config: the engine, and the image that it is in."""
         return self.engine if self.docker is None else f"{self.engine} in {self.docker.image}"
