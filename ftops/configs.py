@@ -87,6 +87,7 @@ def run_values(
     dataset = workspace.specs.resources[dataset_address(spec.dataset)]
     if not isinstance(dataset, Dataset):
         raise TypeError(f"{dataset.address} is no data set")
+    capabilities = runner_of(run, workspace.specs.project).capabilities
     data = f"../../../data/{change.inputs['dataset']}"
     return RunValues(
         method=spec.method,
@@ -101,7 +102,9 @@ def run_values(
         resume_from=resume,
         every=spec.checkpoints.every,
         keep=spec.checkpoints.keep,
-        gpus=runner_of(run, workspace.specs.project).capabilities.gpus,
+        gpus=capabilities.gpus,
+        compute=capabilities.compute,
+        distributed=spec.distributed,
     )
 
 

@@ -18,6 +18,7 @@ from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.training_run import run_address
 from ftops.plan import runner_of
+from ftops.trainer.distributed import launcher
 from ftops.training import Ended, Start, Training, last_checkpoint, make_model
 from ftops.training import train as follow_training
 from ftops.values import Address, Change, MakeBaseModel, PrepareData, Run, RunState, Train, run_id
@@ -102,7 +103,7 @@ def _start(work: Work, change: Change, resume: str | None) -> Start:
     engine = require_engine(runner.engine)
     config = render([change], work.changes, work.workspace, resume)[change.address]
     job = executors.Job(
-        argv=(str(engine.bin / "axolotl"), "train", "config.yaml", "--launcher", "python"),
+        argv=(str(engine.bin / "axolotl"), "train", "config.yaml", *launcher(runner.capabilities.gpus)),
         files={"config.yaml": config.text.encode(), **plugin_files()},
         env={
             "PATH": f"{engine.bin}:{os.environ.get('PATH', '/usr/bin:/bin')}",
