@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ftops import sandbox
@@ -13,6 +13,8 @@ from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.training_run import TrainingRun, model_digest, run_address
 from ftops.observe import TEMPLATES, Workspace, template_texts
 from ftops.plan import runner_of
+from ftops.shapes import shape_of
+from ftops.trainer.batch import batch_of, is_auto, sized
 from ftops.trainer.config import RunValues, check_rendered, template_for, template_values
 from ftops.values import Address, Change, Json, Plan, Train, digest, run_id
 
@@ -49,14 +51,9 @@ def render(
 ) -> dict[Address, Config]:
     """The configs of the runs in `training`; `changes` has what they need, `resume` is the checkpoint to go on from."""
     values = {change.address: run_values(change, changes, workspace, resume) for change in training}
-    if not values:
-        return {}
-    requests = [
-        {"id": str(address), "template": template_of(workspace, address), "values": template_values(each)}
-        for address, each in values.items()
-    ]
-    payload = {"templates": template_texts(workspace.root), "requests": requests}
-    results = sandbox.call("ftops.trainer.config:render_configs", payload)["results"]
+    if open_sizes := {address: each for address, each in values.items() if is_auto(each.hyperparameters)}:
+        values |= _sized(open_sizes, workspace)
+    results = _rendered(values, workspace)
     configs: dict[Address, Config] = {}
     faults: list[Diagnostic] = []
     for address, each in values.items():
@@ -70,6 +67,49 @@ def render(
     if faults:
         raise SpecError(*faults)
     return configs
+
+
+def _rendered(values: Mapping[Address, RunValues], workspace: Workspace) -> Mapping[str, Json]:
+    """What `render_configs` makes of each, by its address; nothing is started for none."""
+    if not values:
+        return {}
+    requests = [
+        {"id": str(address), "template": template_of(workspace, address), "values": template_values(each)}
+        for address, each in values.items()
+    ]
+    payload = {"templates": template_texts(workspace.root), "requests": requests}
+    results: Mapping[str, Json] = sandbox.call("ftops.trainer.config:render_configs", payload)["results"]
+    return results
+
+
+def _sized(values: Mapping[Address, RunValues], workspace: Workspace) -> dict[Address, RunValues]:
+    """`values` with the micro batch that is expected to fit; how much a row takes, the rendered config tells.
+
+    Raises SpecError for each that nothing can be found for.
+    """
+    drafts = {
+        address: replace(each, hyperparameters=sized(each.hyperparameters, 1, 1)) for address, each in values.items()
+    }
+    results = _rendered(drafts, workspace)
+    found: dict[Address, RunValues] = {}
+    faults: list[Diagnostic] = []
+    for address, each in values.items():
+        draft = results[str(address)]
+        if "error" in draft:
+            faults.append(_template_fault(address, draft["error"]))
+            continue
+        run = _run(workspace, address)
+        shape = shape_of(run, workspace.specs.resources, workspace.root)
+        room = runner_of(run, workspace.specs.project).capabilities.gpu_memory
+        size = batch_of(each.hyperparameters, draft["config"], shape, each.gpus, room)
+        if isinstance(size, int):
+            found[address] = replace(each, hyperparameters=sized(each.hyperparameters, size, max(each.gpus, 1)))
+        else:
+            where = workspace.specs.where(address, ("spec", "hyperparameters", "micro_batch_size"))
+            faults.append(Diagnostic(size[0], hint=size[1], address=str(address), where=where))
+    if faults:
+        raise SpecError(*faults)
+    return found
 
 
 def template_of(workspace: Workspace, address: Address) -> str:

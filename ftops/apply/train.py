@@ -16,7 +16,8 @@ from ftops.configs import render
 from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.dataset import Dataset, dataset_address
-from ftops.kinds.training_run import run_address
+from ftops.kinds.project import Runner
+from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.plan import runner_of
 from ftops.trainer.distributed import launcher
 from ftops.training import Ended, Start, Training, last_checkpoint, make_model
@@ -114,7 +115,7 @@ def _start(work: Work, change: Change, resume: str | None) -> Start:
             # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
             **({} if runner.capabilities.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
         },
-        timeout=run.spec.timeout,
+        timeout=_limit(run, runner),
     )
     about = {
         "inputs": change.inputs,
@@ -123,6 +124,12 @@ def _start(work: Work, change: Change, resume: str | None) -> Start:
         "inputCommit": work.observed.commit,
     }
     return Start(job, about)
+
+
+def _limit(run: TrainingRun, runner: Runner) -> float:
+    """The seconds that an attempt may take: by the time limit, and by the budget."""
+    hours = run.spec.budget.gpu_hours
+    return run.spec.timeout if hours is None else min(run.spec.timeout, hours * 3600 / max(runner.capabilities.gpus, 1))
 
 
 def _track(work: Work, change: Change, folder: Path) -> None:

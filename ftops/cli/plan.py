@@ -59,6 +59,7 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
 def sealed_plan(workspace: Workspace, choice: Choice) -> tuple[Plan, Observed]:
     """The plan for a project as it is now, sealed, and what it was made from; nothing is written anywhere."""
     from ftops.configs import render_plan
+    from ftops.costs import with_costs
     from ftops.observe import observe
     from ftops.plan import make_plan, make_seal
     from ftops.rowdiff import with_rows
@@ -66,8 +67,10 @@ def sealed_plan(workspace: Workspace, choice: Choice) -> tuple[Plan, Observed]:
     observed = observe(workspace)
     plan = make_plan(workspace.specs, observed, targets=choice.targets, excludes=choice.excludes)
     plan = with_rows(plan, workspace.specs, observed, workspace.root, workspace.store)
-    configs = {str(address): config.digest for address, config in render_plan(plan, workspace).items()}
-    return replace(plan, seal=make_seal(plan, workspace.specs, observed, configs)), observed
+    configs = render_plan(plan, workspace)
+    plan = with_costs(plan, {address: config.tree for address, config in configs.items()}, workspace, observed)
+    digests = {str(address): config.digest for address, config in configs.items()}
+    return replace(plan, seal=make_seal(plan, workspace.specs, observed, digests)), observed
 
 
 @click.command(epilog="Example:  ftops plan --target TrainingRun/tiny-base --out plan.json")

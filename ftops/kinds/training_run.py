@@ -92,6 +92,19 @@ class Checkpoints(Strict):
     keep: int = Field(default=2, ge=1, description="How many are kept while training.")
 
 
+class Budget(Strict):
+    """What a training may take: where it would take more, plan and apply refuse."""
+
+    gpu_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="Hours of all GPUs together (of the machine, where it has none); it is stopped then.",
+    )
+    disk_gib: float | None = Field(
+        default=None, gt=0, alias="diskGiB", description="GiB of checkpoints and weights in the store."
+    )
+
+
 class RunTracking(Strict):
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of the run in MLflow.")
 
@@ -119,6 +132,7 @@ class TrainingRunSpec(Strict):
     hyperparameters: dict[str, Json] = Field(default_factory=dict, description="Axolotl's keys, in its own spelling.")
     checkpoints: Checkpoints = Field(default_factory=Checkpoints)
     timeout: Duration = Field(default=86400, description="The training is stopped after this time.")
+    budget: Budget = Field(default_factory=Budget)
     on_change: Literal["retrain", "resume"] = Field(
         default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
     )

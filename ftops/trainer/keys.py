@@ -189,7 +189,11 @@ def check_hyperparameters(hyperparameters: Mapping[str, Json], *, adapted: bool 
             mine[key] = KeyFault(
                 (key,), f"{key} has no effect where all weights are trained", "leave it out, or train an adapter"
             )
-    free = {key: value for key, value in hyperparameters.items() if key not in mine}
+    free = {
+        key: value
+        for key, value in hyperparameters.items()
+        if key not in mine and (key, value) != ("micro_batch_size", "auto")
+    }
     return (*mine.values(), *_faults_of_keys(free, plugins), *_conflicts(free))
 
 
