@@ -76,11 +76,7 @@ def steps(config: Mapping[str, Json], rows: int | None, gpus: int) -> int | None
     if rows is None or config.get("sample_packing"):
         return None
     rows *= 2 if config.get("rl") == "kto" else 1  # a pair makes two
-    step = (
-        int(config.get("micro_batch_size") or 1)
-        * int(config.get("gradient_accumulation_steps") or 1)
-        * max(gpus, 1)
-    )
+    step = int(config.get("micro_batch_size") or 1) * int(config.get("gradient_accumulation_steps") or 1) * max(gpus, 1)
     return math.ceil(rows * float(config.get("num_epochs") or 1) / step)  # as Axolotl rounds: once, at the end
 
 
