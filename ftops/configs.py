@@ -101,6 +101,7 @@ def run_values(
         resume_from=resume,
         every=spec.checkpoints.every,
         keep=spec.checkpoints.keep,
+        best=None if spec.checkpoints.best is None else (spec.checkpoints.best.metric, spec.checkpoints.best.mode),
         gpus=runner_of(run, workspace.specs.project).capabilities.gpus,
     )
 

@@ -223,7 +223,7 @@ def _live(run: Run, store: Store) -> Run:
     from ftops.training import last_checkpoint  # executors and all: 5 % of a small plan, which most plans don't need
 
     whole = last_checkpoint(store, run.id)
-    return replace(run, checkpoint=None if whole is None else whole[1].step)
+    return replace(run, checkpoint=None if whole is None else whole.step)
 
 
 # -------------------------------------------------------------------------------------------------- sources

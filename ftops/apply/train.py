@@ -194,7 +194,7 @@ def _refuse_changed(work: Work, address: Address) -> None:
 
 def _failed(work: Work, address: Address, step: Train, ended: Ended) -> RunFailed:
     whole = last_checkpoint(work.store, step.run_id)
-    begin = "begins again" if whole is None else f"goes on from its {whole[1].path.name}"
+    begin = "begins again" if whole is None else f"goes on from its {whole.path.name}"
     return RunFailed(
         Diagnostic(
             f"{step.run_id} attempt {ended.attempt} {ended.phase}: {ended.reason}",

@@ -13,6 +13,7 @@ from ftops.fields import Duration, Name, RelativePath, Strict, exactly_one
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
 from ftops.trainer.config import ADAPTERS, Adapter, adapter_of, template_for
+from ftops.trainer.metrics import better
 from ftops.values import (
     Action,
     Address,
@@ -86,9 +87,30 @@ class BaseModelSpec(Strict):
         return self
 
 
+class Best(Strict):
+    """Which checkpoint is the best: the run ends with its weights."""
+
+    metric: str = Field(pattern=r"^[A-Za-z0-9_./-]{1,100}$", description="As the evaluation names it: eval_loss.")
+    mode: Literal["min", "max"] = Field(
+        default="min", description="Whether less or more of it is better; where it is known, it need not be said."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Json) -> Json:
+        if isinstance(value, dict) and "mode" not in value and isinstance(metric := value.get("metric"), str):
+            if (mode := better(metric)) is None:
+                raise PydanticCustomError(
+                    "mode", "mode: say min or max, as it is not known of {metric}", {"metric": metric}
+                )
+            return {**value, "mode": mode}
+        return value
+
+
 class Checkpoints(Strict):
     every: int = Field(default=50, ge=1, description="Steps between two checkpoints.")
-    keep: int = Field(default=2, ge=1, description="How many are kept while training.")
+    keep: int = Field(default=2, ge=1, description="How many are kept while training; the best is kept beside them.")
+    best: Best | None = Field(default=None, description=Best.__doc__)
 
 
 class RunTracking(Strict):
@@ -253,6 +275,8 @@ class TrainingRun(Resource):
             "dataset": context.digest_of(dataset_address(spec.dataset)),
             "baseModel": self._base_model(context),
         }
+        if (best := spec.checkpoints.best) is not None:  # then which steps are saved decides what the run ends with
+            inputs["best"] = {**best.model_dump(), "every": spec.checkpoints.every}
         if (text := context.observed.templates.get(spec.template or template_for(spec.method))) is not None:
             inputs["template"] = digest(text)
         return inputs
