@@ -14,7 +14,7 @@ from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from ftops.observe import Workspace
-    from ftops.telemetry import Checkpoints
+    from ftops.telemetry import Checkpoints, RunView
     from ftops.values import Run
 
 SHOW: Final = """\b
@@ -59,23 +59,41 @@ def render(start: Path, name: str) -> None:
 
 @run.command(epilog=SHOW)
 @click.argument("name")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page with pictures there instead: one file that needs no network.",
+)
 @text_or_json
 @click.pass_obj
-def show(start: Path, name: str, form: str) -> None:
+def show(start: Path, name: str, page: Path | None, form: str) -> None:
     """Show how the training of TrainingRun NAME goes, or went: step, loss, speed, memory, attempts, checkpoints.
 
     NAME is a TrainingRun, whose newest training is shown, or the id of a training (NAME-DIGEST). Of one that was done on
     another machine, what its record says is shown.
     """
     from ftops.observe import open_workspace
-    from ftops.render.curve import FINE, PLAIN
-    from ftops.render.run import run_json, run_text
+    from ftops.render.run import run_json
     from ftops.runs import read_run
 
     view = read_run(open_workspace(start), name)
-    if form == "json":
+    if page is not None:
+        from ftops.render.run_page import run_page
+        from ftops.store import write_atomic
+
+        write_atomic(page, run_page(view))
+    elif form == "json":
         click.echo(run_json(view))
-        return
+    else:
+        _print(view)
+
+
+def _print(view: RunView) -> None:
+    from ftops.render.curve import FINE, PLAIN
+    from ftops.render.run import run_text
+
     look = FINE if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN
     click.echo(run_text(view, width=shutil.get_terminal_size().columns, color=wants_color(), look=look))
 

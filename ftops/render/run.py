@@ -21,8 +21,8 @@ from ftops.values import FORMAT_VERSION, Json, RunState
 WIDEST: Final = 100
 POINTS: Final = 500
 """A curve in JSON has at most so many points."""
-_SPEED: Final = "tokens_per_second"
-_MEMORY: Final = ("memory/max_allocated_gib", "memory/max_resident_gib")
+SPEED: Final = "tokens_per_second"
+MEMORY: Final = ("memory/max_allocated_gib", "memory/max_resident_gib")
 
 
 def run_text(view: RunView, *, width: int = 80, color: bool = False, look: Look = FINE) -> str:
@@ -80,17 +80,22 @@ def _figures(view: RunView) -> Iterator[str]:
     """Learning rate, speed, memory, and what the machine did; each only where it is known."""
     if (rate := view.curves.get("learning_rate")) is not None:
         yield f"learning rate: {rate.last.value:.3g}, at most {rate.best('max').value:.3g}"
-    speed = [] if view.step_seconds is None else [f"{clock(view.step_seconds)} a step"]
-    if (tokens := view.curves.get(_SPEED)) is not None:
+    speed = [] if view.step_seconds is None else [f"{seconds_text(view.step_seconds)} a step"]
+    if (tokens := view.curves.get(SPEED)) is not None:
         speed.insert(0, f"{tokens.last.value:,.0f} tokens/s")
     elif (known := view.figures.get("tokensPerSecond")) is not None:
         speed.insert(0, f"{known:,.0f} tokens/s")
     if speed:
         yield f"speed: {', '.join(speed)}"
-    if memory := [view.curves[each] for each in _MEMORY if each in view.curves]:
+    if memory := [view.curves[each] for each in MEMORY if each in view.curves]:
         yield f"memory of the trainer: {number(memory[0].best('max').value, 3)} GiB at most"
     if said := ", ".join(system_words(view.system)):
         yield f"machine: {said}"
+
+
+def seconds_text(seconds: float) -> str:
+    """The time of a step: `0.084 s`, `12 s`, `3:05`."""
+    return f"{trimmed(seconds, 2)} s" if seconds < 10 else clock(seconds)
 
 
 def system_words(system: Mapping[str, Series]) -> Iterator[str]:
@@ -170,7 +175,7 @@ def _standing(found: Checkpoints, each: SavedCheckpoint) -> Iterator[str]:
     if each == found.best:
         yield "the best"
     if each.path == found.resume:
-        yield "where a next attempt begins"
+        yield "resumes here"
 
 
 def checkpoints_text(found: Checkpoints) -> str:
@@ -184,9 +189,9 @@ def checkpoints_text(found: Checkpoints) -> str:
         value = trimmed(found.best.metrics[found.metric])
         lines.append(f"The best has the {less} {clean(found.metric)}, {value}.")
     if found.saved and found.resume is None:
-        lines.append("None is whole: a next attempt begins at the start.")
+        lines.append("None is whole: there is nothing to resume from.")
     elif found.resume is not None and found.resume.startswith(".."):
-        lines.append(f"A next attempt begins at {clean(found.resume.removeprefix('../'))}.")
+        lines.append(f"It would resume from {clean(found.resume.removeprefix('../'))}.")
     return "\n".join(lines)
 
 
