@@ -94,7 +94,7 @@ def observe(workspace: Workspace) -> Observed:
         runs=recorded.runs,
         versions=recorded.versions,
         experiments=recorded.experiments,
-        live={run.id: _live(run, workspace.store) for run in workspace.store.runs()},
+        live=live_runs(workspace),
         templates=_own_templates(workspace),
         prepared=_names(workspace.store.root / "data", "manifest.json"),
         made=_names(workspace.store.root / "models", "config.json"),
@@ -214,6 +214,11 @@ def _trained(key: str, entry: RunEntry) -> TrainedRun:
 
 def _names(folder: Path, marker: str) -> frozenset[str]:
     return frozenset(path.parent.name for path in folder.glob(f"*/{marker}"))
+
+
+def live_runs(workspace: Workspace) -> dict[str, Run]:
+    """The runs of this machine's store by id, and where each stands now."""
+    return {run.id: _live(run, workspace.store) for run in workspace.store.runs()}
 
 
 def _live(run: Run, store: Store) -> Run:

@@ -114,9 +114,3 @@ def read_lines(path: Path) -> list[Mapping[str, Json]]:
                 if isinstance(value := orjson.loads(line), dict):
                     found.append(value)
     return found
-
-
-def newer_attempt(store: Store, run_id: str, number: int) -> int | None:
-    """The last attempt of a run, when it began after attempt `number`."""
-    last = max(store.attempts(run_id), default=0)
-    return last if last > number else None
