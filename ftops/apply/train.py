@@ -12,7 +12,8 @@ from ftops import executors, pipeline, tracking
 from ftops.apply.news import DataProgress, Notice, TrainingProgress
 from ftops.apply.register import commit
 from ftops.apply.work import Work
-from ftops.configs import render
+from ftops.checkpoints import Torn, verify
+from ftops.configs import refuse_to_resume, render
 from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.dataset import Dataset, dataset_address
@@ -77,10 +78,11 @@ def train(work: Work, change: Change, step: Train) -> str:
     recorded = None if history is None else history.runs.get(step.digest)
     training = Training(
         Run(step.run_id, step.run, step.digest, 0, RunState.PENDING),
-        start=lambda resume: _start(work, change, resume),
+        start=lambda source: _start(work, change, step, source),
         begun=lambda folder: _track(work, change, folder),
         first_attempt=1 if recorded is None else recorded.attempts + 1,
         resume_run=step.resume_run,
+        resume=work.resume.get(change.address),
     )
     ended = follow_training(
         training,
@@ -94,13 +96,23 @@ def train(work: Work, change: Change, step: Train) -> str:
     return f"{step.run_id} attempt {ended.attempt}"
 
 
-def _start(work: Work, change: Change, resume: str | None) -> Start:
-    """How an attempt is started: with the rendered config, and the plugin that writes events."""
+def _start(work: Work, change: Change, step: Train, source: str | None) -> Start:
+    """How an attempt is started: with the rendered config, and the plugin that writes events.
+
+    `source` is the checkpoint that it goes on from, relative to its folder. Raises PlanError where it can't.
+    """
     _require_inputs(work, change)
     run = work.run(change.address)
     runner = runner_of(run, work.workspace.specs.project)
     engine = require_engine(runner.engine)
-    config = render([change], work.changes, work.workspace, resume)[change.address]
+    config = render([change], work.changes, work.workspace, source)[change.address]
+    if source is not None:
+        checkpoint = verify(Path(os.path.normpath(work.store.attempt(step.run_id, 1) / source)))
+        if isinstance(checkpoint, Torn):
+            raise ExternalError(
+                Diagnostic(f"{checkpoint.path} is torn: {checkpoint.reason}", address=str(change.address))
+            )
+        refuse_to_resume(change.address, config, checkpoint)
     job = executors.Job(
         argv=(str(engine.bin / "axolotl"), "train", "config.yaml", "--launcher", "python"),
         files={"config.yaml": config.text.encode(), **plugin_files()},

@@ -92,15 +92,16 @@ def _tell_changes(workspace: Workspace, form: str) -> None:
     told: dict[str, tuple[Standing, float]] = {}
     for rows in _views(workspace):
         now = time.monotonic()
-        for row in rows:
+        for row, line in zip(rows, _lines(rows, form), strict=True):
             before, since = told.get(str(row.address), (None, 0.0))
             steps_only = before is not None and (before.phase, before.run) == (row.phase, row.run)
             if row != before and not (steps_only and now < since + QUIET_SECONDS):
                 told[str(row.address)] = row, now
-                _tell([row], form)
+                click.echo(line)
+        sys.stdout.flush()
 
 
-def _tell(rows: Sequence[Standing], form: str) -> None:
-    text = json.dumps(json.loads(status_json(rows))[0], ensure_ascii=False) if form == "json" else status_text(rows)
-    click.echo(text)
-    sys.stdout.flush()
+def _lines(rows: Sequence[Standing], form: str) -> list[str]:
+    if form == "text":
+        return status_text(rows).splitlines()
+    return [json.dumps(each, ensure_ascii=False) for each in json.loads(status_json(rows))]
