@@ -33,6 +33,11 @@ def fixed(value: float, places: int, *, sign: bool = False) -> str:
     return f"{'−' if value < 0 else '+' if sign else ''}{text}"
 
 
+def gib(size: float) -> str:
+    """Bytes as `16.2 GiB`, or `310 MiB` where there is less than one GiB."""
+    return f"{fixed(size / 2**30, 1)} GiB" if size >= 2**30 else f"{fixed(size / 2**20, 0)} MiB"
+
+
 def percent(share: float | None, places: int = 1, *, sign: bool = False) -> str:
     """A share as `3.4 %`."""
     return NONE if share is None else f"{fixed(share * 100, places, sign=sign)} %"

@@ -170,7 +170,9 @@ def _dataset(record: DatasetRecord) -> DatasetState:
         path: Source(path, entry.digest, entry.pointer, present=False) for path, entry in record.status.sources.items()
     }
     status = record.status
-    return DatasetState(status.digest, status.inputs, sources, status.phase == "pruned", status.same_rows)
+    train = status.report.splits.get("train")
+    rows = None if train is None else train.rows
+    return DatasetState(status.digest, status.inputs, sources, status.phase == "pruned", status.same_rows, rows)
 
 
 def _history(record: RunRecord) -> RunHistory:
@@ -206,7 +208,9 @@ def _trained(key: str, entry: RunEntry) -> TrainedRun:
         seconds = (
             datetime.fromisoformat(attempt.ended_at) - datetime.fromisoformat(attempt.started_at)
         ).total_seconds()
-    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds)
+    memory = entry.metrics.get("memoryGib")
+    used = None if memory is None else round(memory * 2**30)
+    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds, used)
 
 
 # ---------------------------------------------------------------------------------------------------- store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from ftops import checkpoints, tracking
 from ftops.errors import Diagnostic, ExternalError
@@ -29,6 +30,9 @@ from ftops.records import (
 from ftops.store import Store, last_event, observe_attempt, run_state
 from ftops.training import final_attempt, resumed_from
 from ftops.values import Change, Json, LabelVersion, Observed, RegisterVersion, RunState, run_id
+
+MEMORY: Final = ("memory/max_allocated_gib", "memory/max_resident_gib")
+"""What events call the most memory so far: of a GPU, and of a process without one."""
 
 
 def utc(seconds: float | None) -> str | None:
@@ -153,7 +157,8 @@ def _resumed_from(folder: Path, store: Store) -> str | None:
 
 
 def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:
-    """The figures to remember: first and last loss, the last evaluation's, tokens a second, and what was learned from."""
+    """The figures to remember: first and last loss, the last evaluation's, tokens a second, what was learned from, and the most
+    memory (of a GPU; of the process where there is none)."""
     losses = [float(event["loss"]) for event in events if isinstance(event.get("loss"), int | float)]
     found = {"firstLoss": losses[0], "loss": losses[-1]} if losses else {}
     for name, key in (
@@ -166,7 +171,8 @@ def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:
         values = [float(event[key]) for event in events if isinstance(event.get(key), int | float)]
         if values:
             found[name] = values[-1]
-    return found
+    memory = [float(event[key]) for event in events for key in MEMORY if isinstance(event.get(key), int | float)]
+    return found | ({"memoryGib": round(max(memory), 3)} if memory else {})
 
 
 def model_record(step: RegisterVersion, run: RunRecord, commit: str | None) -> ModelRecord:

@@ -220,6 +220,34 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """An estimate: what it may be at least, what is expected, what it may be at most."""
+
+    low: int
+    expected: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a training would take, counted before it begins.
+
+    `parameters` are those of the model, `trainable` those that are trained. `memory` is bytes of each of `gpus` GPUs, or of the
+    process where there are none; `measured` is what the run `like` took at most. `disk` is bytes of the checkpoints and
+    weights that it leaves. `steps` is None where nobody knows yet how many rows there are.
+    """
+
+    parameters: int
+    trainable: int
+    memory: Range
+    gpus: int
+    disk: int
+    steps: int | None = None
+    measured: int | None = None
+    like: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RowChanges:
     """How many rows of a source differ from those that were recorded; `changed` ones have the same prompt and another answer."""
 
@@ -247,6 +275,7 @@ class Change:
     note: str = ""
     advice: tuple[str, ...] = ()
     estimate: Estimate | None = None
+    cost: Cost | None = None
     digest: str | None = None
     inputs: Json = None
     rows: RowChanges | str | None = None
@@ -304,18 +333,23 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DatasetState:
-    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows`: see `Change`."""
+    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows`: see `Change`.
+
+    `train_rows` are those of its train split.
+    """
 
     digest: str
     inputs: Json
     sources: Mapping[str, Source] = field(default_factory=dict)
     pruned: bool = False
     same_rows: tuple[str, ...] = ()
+    train_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """One run of a record: what it was made from, how it ended, and how many seconds its last attempt took."""
+    """One run of a record: what it was made from, how it ended, how many seconds its last attempt took, and the most memory
+    (bytes of a GPU, or of the process where there was none)."""
 
     digest: str
     inputs: Json
@@ -323,6 +357,7 @@ class TrainedRun:
     attempts: int = 0
     detail: str = ""
     seconds: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,14 @@ from ftops.apply.news import DataProgress, Notice, TrainingProgress
 from ftops.apply.register import commit
 from ftops.apply.work import Work
 from ftops.checkpoints import Torn, verify
-from ftops.configs import refuse_to_resume, render
+from ftops.configs import Config, refuse_to_resume, render
 from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.dataset import Dataset, dataset_address
-from ftops.kinds.training_run import run_address
+from ftops.kinds.project import Runner
+from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.plan import runner_of
+from ftops.trainer.distributed import launcher
 from ftops.training import Ended, Start, Training, last_checkpoint, make_model
 from ftops.training import train as follow_training
 from ftops.values import Address, Change, MakeBaseModel, PrepareData, Run, RunState, Train, run_id
@@ -107,14 +109,9 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
     engine = require_engine(runner.engine)
     config = render([change], work.changes, work.workspace, source)[change.address]
     if source is not None:
-        checkpoint = verify(Path(os.path.normpath(work.store.attempt(step.run_id, 1) / source)))
-        if isinstance(checkpoint, Torn):
-            raise ExternalError(
-                Diagnostic(f"{checkpoint.path} is torn: {checkpoint.reason}", address=str(change.address))
-            )
-        refuse_to_resume(change.address, config, checkpoint)
+        _check_resume(work, change, config, Path(os.path.normpath(work.store.attempt(step.run_id, 1) / source)))
     job = executors.Job(
-        argv=(str(engine.bin / "axolotl"), "train", "config.yaml", "--launcher", "python"),
+        argv=(str(engine.bin / "axolotl"), "train", "config.yaml", *launcher(runner.capabilities.gpus)),
         files={"config.yaml": config.text.encode(), **plugin_files()},
         env={
             "PATH": f"{engine.bin}:{os.environ.get('PATH', '/usr/bin:/bin')}",
@@ -125,7 +122,7 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
             # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
             **({} if runner.capabilities.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
         },
-        timeout=run.spec.timeout,
+        timeout=_limit(run, runner),
     )
     about = {
         "inputs": change.inputs,
@@ -134,6 +131,20 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
         "inputCommit": work.observed.commit,
     }
     return Start(job, about)
+
+
+def _limit(run: TrainingRun, runner: Runner) -> float:
+    """The seconds that an attempt may take: by the time limit, and by the budget."""
+    hours = run.spec.budget.gpu_hours
+    return run.spec.timeout if hours is None else min(run.spec.timeout, hours * 3600 / max(runner.capabilities.gpus, 1))
+
+
+def _check_resume(work: Work, change: Change, config: Config, source: Path) -> None:
+    """Raises PlanError or ExternalError where a training with `config` can't go on from checkpoint `source`."""
+    checkpoint = verify(source)
+    if isinstance(checkpoint, Torn):
+        raise ExternalError(Diagnostic(f"{source} is torn: {checkpoint.reason}", address=str(change.address)))
+    refuse_to_resume(work.workspace, change.address, config, checkpoint)
 
 
 def _track(work: Work, change: Change, folder: Path) -> None:

@@ -62,6 +62,7 @@ def sealed_plan(workspace: Workspace, choice: Choice, begins: Collection[str] = 
     Of the TrainingRuns `begins` a person said where they begin.
     """
     from ftops.configs import check_resumes, render_plan
+    from ftops.costs import with_costs
     from ftops.observe import observe
     from ftops.plan import make_plan, make_seal
     from ftops.rowdiff import with_rows
@@ -70,10 +71,11 @@ def sealed_plan(workspace: Workspace, choice: Choice, begins: Collection[str] = 
     observed = observe(workspace)
     plan = make_plan(workspace.specs, observed, targets=choice.targets, excludes=choice.excludes)
     plan = with_rows(plan, workspace.specs, observed, workspace.root, workspace.store)
-    rendered = render_plan(plan, workspace)
-    check_resumes(plan, workspace, rendered, {Address("TrainingRun", name) for name in begins})
-    configs = {str(address): config.digest for address, config in rendered.items()}
-    return replace(plan, seal=make_seal(plan, workspace.specs, observed, configs)), observed
+    configs = render_plan(plan, workspace)
+    check_resumes(plan, workspace, configs, {Address("TrainingRun", name) for name in begins})
+    plan = with_costs(plan, {address: config.tree for address, config in configs.items()}, workspace, observed)
+    digests = {str(address): config.digest for address, config in configs.items()}
+    return replace(plan, seal=make_seal(plan, workspace.specs, observed, digests)), observed
 
 
 @click.command(epilog="Example:  ftops plan --target TrainingRun/tiny-base --out plan.json")

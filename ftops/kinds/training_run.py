@@ -12,7 +12,8 @@ from ftops.errors import Diagnostic, PlanError
 from ftops.fields import Duration, Name, RelativePath, Strict, exactly_one
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
-from ftops.trainer.config import ADAPTERS, Adapter, adapter_of, template_for
+from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
+from ftops.trainer.distributed import KEYS, Strategy
 from ftops.trainer.metrics import better
 from ftops.values import (
     Action,
@@ -113,6 +114,19 @@ class Checkpoints(Strict):
     best: Best | None = Field(default=None, description=Best.__doc__)
 
 
+class Budget(Strict):
+    """What a training may take: where it would take more, plan and apply refuse."""
+
+    gpu_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="Hours of all GPUs together (of the machine, where it has none); it is stopped then.",
+    )
+    disk_gib: float | None = Field(
+        default=None, gt=0, alias="diskGiB", description="GiB of checkpoints and weights in the store."
+    )
+
+
 class RunTracking(Strict):
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of the run in MLflow.")
 
@@ -120,21 +134,27 @@ class RunTracking(Strict):
 class TrainingRunSpec(Strict):
     dataset: Name = Field(description="The Dataset to train on.")
     base_model: BaseModelSpec
-    method: Literal["full", "lora", "qlora", "dpo"] = Field(
-        description="What is trained: all weights, a LoRA adapter, or one beside weights of 4 bits (qlora); dpo: to prefer "
-        "the better of two answers."
+    method: Literal["full", "lora", "qlora", "dpo", "orpo", "kto", "reward"] = Field(
+        description="What is trained: all weights, a LoRA adapter, or one beside weights of 4 bits (qlora), to answer as the "
+        "data do; dpo, orpo, kto: to prefer the better of two answers; reward: a model that scores answers."
     )
     adapter: Literal["lora", "qlora", "none"] | None = Field(
         default=None,
-        description="With dpo: what is trained by it; lora when absent. Every other method says it itself.",
+        description="With dpo, orpo, kto and reward: what is trained by them; lora when absent. Other methods say it themselves.",
     )
     template: RelativePath | None = Field(
         default=None, description="Jinja template of the Axolotl config, under templates/; by method when absent."
     )
     runner: Name | None = Field(default=None, description="A runner of ftops.yaml; its defaultRunner when absent.")
+    distributed: Strategy | None = Field(
+        default=None,
+        description="On a runner with several GPUs: what is divided among them. Nothing (ddp, as when absent), the "
+        "optimizer's states (zero1), gradients too (zero2), weights too (zero3, fsdp).",
+    )
     hyperparameters: dict[str, Json] = Field(default_factory=dict, description="Axolotl's keys, in its own spelling.")
     checkpoints: Checkpoints = Field(default_factory=Checkpoints)
     timeout: Duration = Field(default=86400, description="The training is stopped after this time.")
+    budget: Budget = Field(default_factory=Budget)
     on_change: Literal["retrain", "resume"] = Field(
         default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
     )
@@ -144,7 +164,17 @@ class TrainingRunSpec(Strict):
     def _says_its_adapter(self) -> TrainingRunSpec:
         if self.adapter is not None and self.method in ADAPTERS:
             raise PydanticCustomError(
-                "adapter", "adapter goes with method dpo: {method} says it already", {"method": self.method}
+                "adapter",
+                "adapter goes with {methods}: {method} says it already",
+                {"methods": ", ".join(PREFERENCES), "method": self.method},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _says_one_strategy(self) -> TrainingRunSpec:
+        if self.distributed is not None and (both := [key for key in KEYS if key in self.hyperparameters]):
+            raise PydanticCustomError(
+                "distributed", "distributed says it already: leave out the hyperparameter {key}", {"key": both[0]}
             )
         return self
 

@@ -82,7 +82,7 @@ class Links:
             f"{dataset.address} is written {is_written_as} (output.format {dataset.spec.output_format}), "
             f"which method {run.spec.method} can't learn from",
             hint=f"name a data set of shape {'instruction, chat or completion' if pairs else 'preference'}"
-            + (f", or say method {' or '.join(PREFERENCES)}" if pairs else ""),
+            + (f", or say method {', '.join(PREFERENCES[:-1])} or {PREFERENCES[-1]}" if pairs else ""),
             address=str(address),
             where=self.where(address, ("spec", "dataset")),
         )
@@ -101,6 +101,13 @@ class Links:
         if isinstance(dataset, Dataset) and (dataset.spec.output_format in PAIRS) != (run.spec.method in PREFERENCES):
             yield self._unfit(address, run, dataset)
         base = None if run.spec.base_model.run is None else self.resources.get(run_address(run.spec.base_model.run))
+        if isinstance(base, TrainingRun) and base.spec.method == "reward":
+            yield Diagnostic(
+                f"{base.address} makes a model that scores answers, which can't be taught to give any",
+                hint="name the run that its own base model comes from",
+                address=str(address),
+                where=self.where(address, ("spec", "baseModel", "run")),
+            )
         if isinstance(base, TrainingRun) and base.spec.trained is not None:
             yield Diagnostic(
                 f"{base.address} makes an adapter, not a model that can be trained on",

@@ -24,9 +24,6 @@ class Changed(NamedTuple):
     before: Json
     after: Json
 
-    def __str__(self) -> str:
-        return f"{self.what}: {self.before} then, {self.after} now"
-
 
 def changed(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[Changed]:
     """What two configs differ in that a checkpoint of the first one is bound to."""
