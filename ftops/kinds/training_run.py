@@ -101,9 +101,8 @@ class Best(Strict):
     def _known(cls, value: Json) -> Json:
         if isinstance(value, dict) and "mode" not in value and isinstance(metric := value.get("metric"), str):
             if (mode := better(metric)) is None:
-                raise PydanticCustomError(
-                    "mode", "mode: say min or max, as it is not known of {metric}", {"metric": metric}
-                )
+                words = "is more of {metric} better, or less? Say mode: max, or mode: min"
+                raise PydanticCustomError("mode", words, {"metric": metric})
             return {**value, "mode": mode}
         return value
 
