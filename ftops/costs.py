@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ftops.errors import Diagnostic, SpecError
+from ftops.estimates import Cost
 from ftops.kinds.training_run import TrainingRun
 from ftops.numbers import gib
 from ftops.plan import runner_of
 from ftops.shapes import shape_of
 from ftops.trainer.memory import GIB, Load, checkpoint, memory
-from ftops.values import Address, Change, Cost, Json, Observed, Plan, RunState, run_id
+from ftops.values import Address, Change, Json, Observed, Plan, RunState, run_id
 
 if TYPE_CHECKING:
     from ftops.observe import Workspace
@@ -75,9 +76,8 @@ def steps(config: Mapping[str, Json], rows: int | None, gpus: int) -> int | None
     if rows is None or config.get("sample_packing"):
         return None
     rows *= 2 if config.get("rl") == "kto" else 1  # a pair makes two
-    batches = math.ceil(rows / (int(config.get("micro_batch_size") or 1) * max(gpus, 1)))
-    each = math.ceil(batches / int(config.get("gradient_accumulation_steps") or 1))
-    return math.ceil(each * float(config.get("num_epochs") or 1))
+    step = int(config.get("micro_batch_size") or 1) * int(config.get("gradient_accumulation_steps") or 1) * max(gpus, 1)
+    return math.ceil(rows * float(config.get("num_epochs") or 1) / step)  # as Axolotl rounds: once, at the end
 
 
 def _rows(change: Change, run: TrainingRun, observed: Observed) -> int | None:

@@ -186,7 +186,7 @@ for step in range(first + 1, steps + 1):
         print("loss is nan", flush=True)
         sys.exit(1)
     logs.append({{"step": step, "loss": 5 / step}})
-    event("log", step, loss=5 / step)
+    event("log", step, loss=5 / step, **{{"memory/max_resident_gib": 0.93}})
     if step % config["save_steps"] == 0:
         if "test_datasets" in config:
             found = {{"eval_loss": 1 + abs(step - 4) / 10}}

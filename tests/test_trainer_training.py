@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 import ftops
 from ftops.engine import find, plugin_files
@@ -22,6 +23,8 @@ from ftops.trainer.config import (
     template_for,
     template_values,
 )
+from ftops.trainer.memory import GIB, Load, checkpoint, memory
+from ftops.trainer.shape import Shape
 
 pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
 ROWS = 64
@@ -260,3 +263,34 @@ def test_pairs_of_answers_teach_which_one_is_better(engine, store, pairs, method
         assert margins[0] == 0, "before the first step the model is its own reference"
     if method == "reward":
         assert json.loads((folder / "output" / "adapter_config.json").read_text())["task_type"] == "SEQ_CLS"
+
+
+def test_memory_and_checkpoints_are_as_estimated(engine, store):
+    request = {**INIT, "hiddenSize": 512, "layers": 8, "heads": 8}
+    path = store / "wide.json"
+    path.write_text(
+        json.dumps({**request, "texts": str(store / "data/d/train.jsonl"), "output": str(store / "models/wide")})
+    )
+    script = Path(ftops.__file__).parent / "trainer" / "init_model.py"
+    subprocess.run([engine.python, "-P", script, path], check=True, capture_output=True)
+    more = {"max_steps": 3, "sequence_len": 512, "pad_to_sequence_len": True}
+    values = replace(
+        FULL,
+        hyperparameters={**FULL.hyperparameters, **more},
+        base_model="../../../models/wide",
+        prepared_path="../../../cache/tokens/wide",
+        validation_path=None,
+    )
+    folder, process = begin(engine, store, "wide", 1, values)
+    told = finish(folder, process)
+    shape = Shape.of(json.loads((store / "models/wide/config.json").read_text()))
+    assert shape is not None
+    load = Load.of(shape, yaml.safe_load((folder / "config.yaml").read_text()), 0)
+    used = max(each.get("memory/max_resident_gib", 0) for each in told) * GIB
+    found = memory(load, cpu=True)
+    assert found.low < used < found.high
+    (kept,) = (folder / "output").glob("checkpoint-*")
+    size = sum(each.stat().st_size for each in kept.iterdir())
+    assert checkpoint(load) == pytest.approx(size, rel=0.02)
+    weights = (folder / "output" / "model.safetensors").stat().st_size
+    assert weights == pytest.approx(4 * shape.parameters, rel=0.01)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ftops.errors import Diagnostic, PlanError
+from ftops.estimates import Estimate
 from ftops.fields import Duration, Name, RelativePath, Strict, exactly_one
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
@@ -21,7 +22,6 @@ from ftops.values import (
     Change,
     ChangeClass,
     CommitRecords,
-    Estimate,
     Json,
     MakeBaseModel,
     Reason,

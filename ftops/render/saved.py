@@ -13,6 +13,7 @@ from typing import Final, NoReturn, TypeVar
 from pydantic.alias_generators import to_camel
 
 from ftops.errors import Diagnostic, PlanError, Severity
+from ftops.estimates import Cost, Estimate, Range
 from ftops.render.words import counts, escape, masked
 from ftops.values import (
     FORMAT_VERSION,
@@ -20,11 +21,8 @@ from ftops.values import (
     Address,
     Change,
     ChangeClass,
-    Cost,
-    Estimate,
     Json,
     Plan,
-    Range,
     Reason,
     RowChanges,
     Seal,

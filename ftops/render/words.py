@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from ftops.estimates import Cost, Estimate
 from ftops.numbers import gib, percent
 from ftops.values import (
     Action,
     Analyze,
     Change,
     CommitRecords,
-    Cost,
-    Estimate,
     FetchData,
     Json,
     LabelVersion,

@@ -14,7 +14,7 @@ from ftops.kinds.model import Model
 from ftops.kinds.resource import Reference
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.spec.documents import Path
-from ftops.trainer.config import PAIRS, PREFERENCES
+from ftops.trainer.config import PAIRS, PREFERENCES, unfit
 from ftops.values import Address
 
 MOST_HINTS: Final = 100
@@ -97,6 +97,18 @@ class Links:
                 address=str(address),
                 where=self.where(address, ("spec", "runner")),
             )
+        if self.project is not None and (name := run.spec.runner or self.project.spec.default_runner) in (
+            runners or ()
+        ):
+            has = self.project.spec.runners[name].capabilities
+            for fault in unfit(run.spec.hyperparameters, run.spec.trained, has.gpus, has.compute):
+                field = ("hyperparameters", *fault.path) if fault.path[0] in run.spec.hyperparameters else ("method",)
+                yield Diagnostic(
+                    f"runner {name}: {fault.summary}",
+                    hint=fault.hint,
+                    address=str(address),
+                    where=self.where(address, ("spec", *field)),
+                )
         dataset = self.resources.get(dataset_address(run.spec.dataset))
         if isinstance(dataset, Dataset) and (dataset.spec.output_format in PAIRS) != (run.spec.method in PREFERENCES):
             yield self._unfit(address, run, dataset)

@@ -209,7 +209,7 @@ def check_rendered(config: Mapping[str, Json], values: RunValues) -> tuple[KeyFa
     return (
         *check_config(config),
         *_ownership_faults(config, values),
-        *(_gpu_faults(config, values) if values.gpus else _cpu_faults(config)),
+        *(_gpu_faults(config, values.compute) if values.gpus else _cpu_faults(config)),
         *_method_faults(config),
     )
 
@@ -267,6 +267,7 @@ _CPU_MUST_BE: Final[Mapping[str, Json]] = {
     "load_in_4bit": False,
 }
 """What a machine without a GPU can't do; Axolotl's own defaults would turn some of it on."""
+_CPU_ATTENTION: Final[Mapping[str, Json]] = {"attn_implementation": "sdpa"}
 
 
 def _cpu_faults(config: Mapping[str, Json]) -> Iterator[KeyFault]:
@@ -295,8 +296,18 @@ _NEEDS: Final[Mapping[str, tuple[Json, float, str]]] = {
 _ATTENTION_NEEDS: Final[Mapping[str, float]] = {"flash_attention_2": 8.0, "flash_attention_3": 9.0}
 
 
-def _gpu_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyFault]:
-    own = values.compute
+def unfit(
+    hyperparameters: Mapping[str, Json], adapter: str | None, gpus: int, own: float | None
+) -> tuple[KeyFault, ...]:
+    """What of a spec, not rendered yet, a runner with so many GPUs of compute capability `own` can't do."""
+    said = {**hyperparameters, **({"load_in_4bit": True} if adapter == "qlora" else {})}
+    found = (
+        _gpu_faults(said, own) if gpus else _cpu_faults({**_CPU_MUST_BE, "adapter": adapter, **_CPU_ATTENTION, **said})
+    )
+    return tuple(found)
+
+
+def _gpu_faults(config: Mapping[str, Json], own: float | None) -> Iterator[KeyFault]:
     for key, (value, least, instead) in _NEEDS.items():
         if own is not None and own < least and config.get(key) is value:
             yield KeyFault(

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ftops.estimates import Range
 from ftops.trainer.shape import LINEAR, Shape
-from ftops.values import Json, Range
+from ftops.values import Json
 
 GIB: Final = 1 << 30
 CONTEXT: Final = (0.6 * GIB, 1.4 * GIB, 2.0 * GIB)
