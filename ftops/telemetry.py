@@ -54,11 +54,15 @@ class Series:
         value = min(self.values) if mode == "min" else max(self.values)
         return Point(self.at[self.values.index(value)], value)
 
+    @property
+    def reach(self) -> int:
+        """How many points to each side of a point the smoothed curve takes in: none where there are few."""
+        return int(len(self) * SMOOTHED_OVER / 2)
+
     def smoothed(self) -> Series:
         """The mean around each point, over SMOOTHED_OVER of the points in all."""
-        half = math.ceil(len(self) * SMOOTHED_OVER / 2)
         sums = [0.0, *accumulate(self.values)]
-        ends = [(max(index - half, 0), min(index + half + 1, len(self))) for index in range(len(self))]
+        ends = [(max(index - self.reach, 0), min(index + self.reach + 1, len(self))) for index in range(len(self))]
         return Series(self.at, [(sums[high] - sums[low]) / (high - low) for low, high in ends])
 
     def thinned(self, most: int) -> Series:

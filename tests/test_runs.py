@@ -86,8 +86,8 @@ def test_a_run_is_shown(trained, env):
     text = ftops(trained, "run", "show", "base", env={**env, "COLUMNS": "70"}).stdout
     assert re.match(r"base-[0-9a-f]{12}: succeeded, step 10/10 \(100 %\)\n", text)
     assert max(map(len, text.splitlines()[:13])) <= 70
-    assert "loss: 0.5000, from 5; lowest 0.5000 at step 10" in text
-    assert "loss on the validation split: 1.600, from 1.200; lowest 1 at step 4" in text
+    assert "loss: 0.5, from 5; lowest 0.5 at step 10" in text
+    assert "loss on the validation split: 1.6, from 1.2; lowest 1 at step 4" in text
     assert re.search(r"checkpoint-4 .* whole, the best", text)
     assert "\x1b" not in text
     identity = text.partition(":")[0]
@@ -111,7 +111,7 @@ def test_a_run_of_another_machine_is_shown_by_its_record(trained, env):
     (trained / ".ftops").rename(trained / "elsewhere")
     found = shown(trained, env, "show", "base")
     assert (found["phase"], found["step"], found["metrics"], found["checkpoints"]) == ("succeeded", 10, {}, None)
-    assert found["figures"] == {"evalLoss": 1.6, "firstLoss": 5.0, "loss": 0.5}
+    assert found["figures"] == {"evalLoss": 1.6, "firstLoss": 5.0, "loss": 0.5, "memoryGib": 0.93}
     text = ftops(trained, "run", "show", "base", env=env).stdout
     assert "its curve is not in the store of this machine" in text
     ftops(trained, "run", "show", "base", "--html", "it.html", env=env)
@@ -124,9 +124,7 @@ def test_a_page_needs_nothing_but_itself(trained, env):
     assert "script" not in page.tags
     assert not [value for _, name, value in page.attributes if name in ("src", "href")]
     assert "Did it learn, and when was it best?" in page.text
-    assert (
-        "Yes: the loss on the validation split fell from 1.200 to 1; it was best at step 4, whose weights" in page.text
-    )
+    assert "Yes: the loss on the validation split fell from 1.2 to 1; it was best at step 4, whose weights" in page.text
     assert "Loss of every step" in page.text
 
 

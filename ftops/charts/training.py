@@ -34,25 +34,26 @@ def loss_caption(loss: Series, evaluated: Series | None, begun_at: Sequence[int]
         best = evaluated.best("min")
         said.append(
             f"On the validation split (with dots: {counted(len(evaluated), 'evaluation')}) the loss was lowest at step "
-            f"{best.at:,.0f}, {number(best.value)}; the last was {number(evaluated.last.value)}."
+            f"{best.at:,.0f}, {trimmed(best.value)}; the last was {trimmed(evaluated.last.value)}."
         )
-    lowest = loss.smoothed().best("min")
+    smooth = loss.smoothed()
+    lowest = smooth.best("min")
+    which = f"smoothed loss (the mean over {SMOOTHED_OVER * 100:.0f} % of the steps)" if loss.reach else "loss"
     said.append(
-        f"On what it was trained on, the smoothed loss (the mean over {SMOOTHED_OVER:.0%} of the steps) ended at "
-        f"{number(loss.smoothed().last.value)}, and was lowest at step {lowest.at:,.0f}, {number(lowest.value)}.".replace(
-            "%", " %"
+        f"On what it was trained on, the {which} ended at {trimmed(smooth.last.value)}, and was lowest at step "
+        f"{lowest.at:,.0f}, {trimmed(lowest.value)}."
+    )
+    if len(loss) > _columns(_WIDE):
+        said.append(
+            f"The band goes from the lowest to the highest of the {len(loss):,} logged steps that share a place."
         )
-    )
-    said.append(
-        "The thin line is that of every logged step."
-        if len(loss) <= _columns(_WIDE)
-        else f"The band goes from the lowest to the highest of the {len(loss):,} logged steps that share a place."
-    )
+    elif loss.reach:
+        said.append("The thin line is that of every logged step.")
     low, high = _limits(loss, evaluated)
     if hidden := sum(not low <= value <= high for value in loss.values):
-        said.append(
-            f"{counted(hidden, 'step')} with a loss of up to {number(loss.best('max').value)} lie above the picture."
-        )
+        verb = "lies" if hidden == 1 else "lie"
+        highest = trimmed(loss.best("max").value)
+        said.append(f"{counted(hidden, 'step')} with a loss of up to {highest} {verb} above the picture.")
     if begun_at:
         steps = ", ".join(f"{step:,}" for step in begun_at)
         said.append(f"Dashed: a later attempt began, at step {steps}.")

@@ -32,7 +32,7 @@ def run_text(view: RunView, *, width: int = 80, color: bool = False, look: Look 
         lines += ["", *curve_lines(loss, view.curves.get("eval_loss"), min(width, WIDEST), look)]
     said = [*_losses(view, look), *_figures(view)]
     lines += ["", *(f"  {clean(each)}" for each in said)] if said else []
-    lines += ["", "Attempts", *table_lines(attempts_table(view.attempts))]
+    lines += ["", "Attempts", *table_lines(attempts_table(view))]
     if view.checkpoints is not None and view.checkpoints.saved:
         lines += ["", "Checkpoints", *table_lines(checkpoints_table(view.checkpoints))]
     return "\n".join(lines)
@@ -68,12 +68,12 @@ def _losses(view: RunView, look: Look) -> Iterator[str]:
     for key, title in names.items():
         if (series := view.curves.get(key)) is not None:
             lowest = series.best("min")
-            low = f"lowest {number(lowest.value)} at step {lowest.at:,.0f}"
-            yield f"{title}: {number(series.last.value)}, from {number(series.first.value)}; {low}"
+            low = f"lowest {trimmed(lowest.value)} at step {lowest.at:,.0f}"
+            yield f"{title}: {trimmed(series.last.value)}, from {trimmed(series.first.value)}; {low}"
     if not view.curves and (loss := view.figures.get("loss")) is not None:
-        yield f"loss: {number(loss)}, from {number(view.figures.get('firstLoss'))}"
+        yield f"loss: {trimmed(loss)}, from {trimmed(view.figures.get('firstLoss'))}"
         if (evaluated := view.figures.get("evalLoss")) is not None:
-            yield f"loss on the validation split: {number(evaluated)}"
+            yield f"loss on the validation split: {trimmed(evaluated)}"
 
 
 def _figures(view: RunView) -> Iterator[str]:
@@ -89,6 +89,8 @@ def _figures(view: RunView) -> Iterator[str]:
         yield f"speed: {', '.join(speed)}"
     if memory := [view.curves[each] for each in MEMORY if each in view.curves]:
         yield f"memory of the trainer: {number(memory[0].best('max').value, 3)} GiB at most"
+    elif (most := view.figures.get("memoryGib")) is not None:
+        yield f"memory of the trainer: {number(most, 3)} GiB at most"
     if said := ", ".join(system_words(view.system)):
         yield f"machine: {said}"
 
@@ -115,7 +117,7 @@ def system_title(name: str) -> tuple[str, str]:
     return " ".join(word.upper() if word in ("cpu", "gpu") else word for word in words), unit
 
 
-def attempts_table(attempts: Mapping[int, Attempt]) -> Table:
+def attempts_table(view: RunView) -> Table:
     """How each attempt began and ended."""
     rows = [
         (
@@ -124,16 +126,24 @@ def attempts_table(attempts: Mapping[int, Attempt]) -> Table:
             NONE if each.step is None else f"{each.step:,}",
             (each.started_at or NONE).replace("T", " ").removesuffix("Z"),
             _duration(each),
-            (each.resumed_from or NONE).removeprefix("runs/"),
+            _source(each, view.id),
             NONE if each.phase is RunState.SUCCEEDED else each.reason or NONE,
         )
-        for count, each in attempts.items()
+        for count, each in view.attempts.items()
     ]
     columns = [
         ("attempt", True), ("state", False), ("to step", True), ("began (UTC)", False), ("took", True),
         ("went on from", False), ("why", False),
     ]  # fmt: skip
     return Table.of(columns, rows)
+
+
+def _source(attempt: Attempt, run: str) -> str:
+    """`checkpoint-50 of attempt 1`, with its run where that is another one."""
+    if attempt.resumed_from is None:
+        return NONE
+    *_, where, number, _, name = ("", *attempt.resumed_from.split("/"))
+    return f"{name} of {number.replace('-', ' ')}" + ("" if where == run else f" of {where}")
 
 
 def _duration(attempt: Attempt) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from ftops.charts import Picture
 from ftops.charts.training import loss_picture, series_picture
-from ftops.numbers import number
+from ftops.numbers import trimmed
 from ftops.render.figures import Figure, Table
 from ftops.render.pages import harmless, render_page
 from ftops.render.run import MEMORY, SPEED, attempts_table, checkpoints_table, seconds_text, system_title
@@ -57,7 +57,7 @@ def make_run_page(view: RunView) -> RunPage:
         loss=() if loss is None else (loss_picture(loss, view.curves.get("eval_loss"), view.begun_at),),
         beside=tuple(_beside(view)),
         system=tuple(_system(view)),
-        attempts=attempts_table(view.attempts),
+        attempts=attempts_table(view),
         checkpoints=checkpoints_table(view.checkpoints) if view.checkpoints and view.checkpoints.saved else None,
         origin=tuple(_origin(view)),
     )
@@ -92,15 +92,15 @@ def _learned(view: RunView) -> Answer:
     if first is None or last is None:
         return Answer("Unknown", "there is no loss of it here", "…", "open")
     if first - last < ENOUGH * abs(first):
-        return Answer("No", f"its loss went from {number(first)} to {number(last)}", "✗", "bad")
+        return Answer("No", f"its loss went from {trimmed(first)} to {trimmed(last)}", "✗", "bad")
     known = view.figures.get("evalLoss")
     beside = (
         "how it does on other text was not followed"
         if known is None
-        else f"on the validation split it is {number(known)}"
+        else f"on the validation split it is {trimmed(known)}"
     )
     return Answer(
-        "Yes", f"the loss fell from {number(first)} to {number(last)}; {beside}", "✓", "good" if known else "even"
+        "Yes", f"the loss fell from {trimmed(first)} to {trimmed(last)}; {beside}", "✓", "good" if known else "even"
     )
 
 
@@ -113,16 +113,16 @@ def _generalised(view: RunView, evaluated: Series) -> Answer:
     what = "the loss on the validation split"
     if first.value - best.value < ENOUGH * abs(first.value):
         return Answer(
-            "No", f"{what} never fell below {number(best.value)}; it began at {number(first.value)}", "✗", "bad"
+            "No", f"{what} never fell below {trimmed(best.value)}; it began at {trimmed(first.value)}", "✗", "bad"
         )
-    fell = f"{what} fell from {number(first.value)} to {number(best.value)}"
+    fell = f"{what} fell from {trimmed(first.value)} to {trimmed(best.value)}"
     if last.value - best.value <= ENOUGH * (first.value - best.value):
         return Answer("Yes", f"{fell}, and was best at the end", "✓", "good")
     if "best" in view.inputs:
         return Answer("Yes", f"{fell}; it was best at step {best.at:,.0f}, whose weights it ended with", "✓", "good")
     return Answer(
         "Yes, but",
-        f"it was best at step {best.at:,.0f}: {fell}, and has risen to {number(last.value)} since",
+        f"it was best at step {best.at:,.0f}: {fell}, and has risen to {trimmed(last.value)} since",
         "!",
         "open",
     )
@@ -146,19 +146,20 @@ def _figures(view: RunView) -> Iterator[Figure]:
         yield Figure("steps", f"{view.step:,}", f"of {view.max_steps:,}" if view.max_steps else "", share)
     if (evaluated := view.curves.get("eval_loss")) is not None:
         best = evaluated.best("min")
-        yield Figure("best loss on the validation split", number(best.value), f"at step {best.at:,.0f}")
+        yield Figure("best loss on the validation split", trimmed(best.value), f"at step {best.at:,.0f}")
     if (loss := view.curves.get("loss")) is not None:
-        yield Figure("loss", number(loss.last.value), f"of the last step; {number(loss.first.value)} of the first")
+        yield Figure("loss", trimmed(loss.last.value), f"of the last step; {trimmed(loss.first.value)} of the first")
     elif (known := view.figures.get("loss")) is not None:
-        yield Figure("loss", number(known), f"of the last step; {number(view.figures.get('firstLoss'))} of the first")
+        yield Figure("loss", trimmed(known), f"of the last step; {trimmed(view.figures.get('firstLoss'))} of the first")
     if (took := _seconds(view)) is not None:
         each = f"{seconds_text(view.step_seconds)} a step" if view.step_seconds else ""
         yield Figure("time", clock(took), each)
     tokens = view.curves.get(SPEED)
     if (speed := tokens.last.value if tokens else view.figures.get("tokensPerSecond")) is not None:
         yield Figure("speed", f"{speed:,.0f}", "tokens a second")
-    if memory := [view.curves[each] for each in MEMORY if each in view.curves]:
-        yield Figure("memory", f"{number(memory[0].best('max').value, 3)} GiB", "of the trainer, at most")
+    memory = [view.curves[each].best("max").value for each in MEMORY if each in view.curves]
+    if (most := memory[0] if memory else view.figures.get("memoryGib")) is not None:
+        yield Figure("memory", f"{trimmed(most, 3)} GiB", "of the trainer, at most")
 
 
 def _seconds(view: RunView) -> float | None:
