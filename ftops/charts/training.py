@@ -63,7 +63,7 @@ def loss_caption(loss: Series, evaluated: Series | None, begun_at: Sequence[int]
 def series_picture(title: str, series: Series, unit: str, *, at: str = "step") -> Picture:
     """Another figure over steps, or over minutes."""
     top = series.best("max")
-    caption = f"{title}: at most {_amount(top.value, unit)}, at {at} {trimmed(top.at)}; at the end {_amount(series.last.value, unit)}."
+    caption = f"{title}: at most {_amount(top.value, unit)}, at {at} {trimmed(top.at, 3)}; at the end {_amount(series.last.value, unit)}."
     return Picture(title, caption, _draw_series(title, caption, series, unit, at))
 
 

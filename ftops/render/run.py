@@ -140,10 +140,11 @@ def attempts_table(view: RunView) -> Table:
 
 def _source(attempt: Attempt, run: str) -> str:
     """`checkpoint-50 of attempt 1`, with its run where that is another one."""
-    if attempt.resumed_from is None:
-        return NONE
-    *_, where, number, _, name = ("", *attempt.resumed_from.split("/"))
-    return f"{name} of {number.replace('-', ' ')}" + ("" if where == run else f" of {where}")
+    match (attempt.resumed_from or NONE).split("/"):
+        case ["runs", where, number, "output", name]:
+            return f"{name} of {number.replace('-', ' ')}" + ("" if where == run else f" of {where}")
+        case other:
+            return "/".join(other)
 
 
 def _duration(attempt: Attempt) -> str:

@@ -163,10 +163,10 @@ def _figures(view: RunView) -> Iterator[Figure]:
 
 
 def _seconds(view: RunView) -> float | None:
-    """The time of all attempts that have ended."""
+    """The time of all attempts; None where one goes on, or its times are not known."""
     times = [(each.started_at, each.ended_at) for each in view.attempts.values()]
     known = [(datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in times if a and b]
-    return sum((b - a).total_seconds() for a, b in known) if known else None
+    return sum((b - a).total_seconds() for a, b in known) if known and len(known) == len(times) else None
 
 
 def _beside(view: RunView) -> Iterator[Picture]:
