@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import yaml
+
 from ftops import sandbox
-from ftops.errors import Diagnostic, SpecError, Where
+from ftops.errors import Diagnostic, PlanError, SpecError, Where
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.training_run import TrainingRun, model_digest, run_address
 from ftops.observe import TEMPLATES, Workspace, template_texts
 from ftops.plan import runner_of
+from ftops.render import shown
 from ftops.shapes import shape_of
 from ftops.trainer.batch import batch_of, is_auto, sized
 from ftops.trainer.config import RunValues, check_rendered, template_for, template_values
-from ftops.values import Address, Change, Json, Plan, Train, digest, run_id
+from ftops.trainer.resuming import changed
+from ftops.training import last_checkpoint
+from ftops.values import Address, Change, ChangeClass, Json, Plan, Train, digest, run_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ftops.checkpoints import Checkpoint
     from ftops.trainer.keys import KeyFault
 
 
@@ -112,6 +118,38 @@ def _sized(values: Mapping[Address, RunValues], workspace: Workspace) -> dict[Ad
     return found
 
 
+def refuse_to_resume(workspace: Workspace, address: Address, config: Config, checkpoint: Checkpoint) -> None:
+    """Raises PlanError where `config` can't go on from `checkpoint`: what its state belongs to has changed."""
+    processes = max(runner_of(_run(workspace, address), workspace.specs.project).capabilities.gpus, 1)
+    written = checkpoint.path.parents[1] / "config.yaml"
+    before = yaml.load(written.read_bytes(), Loader=yaml.CSafeLoader) if written.exists() else config.tree
+    found = [f"{what}: {shown(then)} then, {shown(now)} now" for what, then, now in changed(before, config.tree)]
+    if checkpoint.world_size != processes:
+        found.append(f"processes: {checkpoint.world_size} then, {processes} now")
+    if found:
+        raise PlanError(
+            Diagnostic(
+                f"it can't go on from {checkpoint.path.name} of {checkpoint.path.parents[2].name}",
+                detail="\n".join(found),
+                hint=f"apply on a runner that trains as the one before; or begin again: ftops apply --resume {address.name}=none",
+                address=str(address),
+            )
+        )
+
+
+def check_resumes(
+    plan: Plan, workspace: Workspace, configs: Mapping[Address, Config], chosen: Collection[Address]
+) -> None:
+    """Raises PlanError where a run of `plan` would go on from a checkpoint that it can't; not of those that were `chosen`."""
+    for change in plan.changes:
+        trained = [step for step in change.steps if isinstance(step, Train)]
+        if change.change_class is ChangeClass.RESUME and trained and change.address not in chosen:
+            (step,) = trained
+            source = last_checkpoint(workspace.store, step.resume_run or step.run_id)
+            if source is not None:
+                refuse_to_resume(workspace, change.address, configs[change.address], source)
+
+
 def template_of(workspace: Workspace, address: Address) -> str:
     """The name of the template that a run is rendered from."""
     run = _run(workspace, address)
@@ -142,6 +180,7 @@ def run_values(
         resume_from=resume,
         every=spec.checkpoints.every,
         keep=spec.checkpoints.keep,
+        best=None if spec.checkpoints.best is None else (spec.checkpoints.best.metric, spec.checkpoints.best.mode),
         gpus=capabilities.gpus,
         compute=capabilities.compute,
         distributed=spec.distributed,

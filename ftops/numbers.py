@@ -92,3 +92,13 @@ def listed(words: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *most, last = list(words) or [NONE]
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def size_text(size: int) -> str:
+    """A size in bytes as `512 B`, `1.4 MiB`."""
+    value, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"

@@ -94,7 +94,7 @@ def observe(workspace: Workspace) -> Observed:
         runs=recorded.runs,
         versions=recorded.versions,
         experiments=recorded.experiments,
-        live={run.id: _live(run, workspace.store) for run in workspace.store.runs()},
+        live=live_runs(workspace),
         templates=_own_templates(workspace),
         prepared=_names(workspace.store.root / "data", "manifest.json"),
         made=_names(workspace.store.root / "models", "config.json"),
@@ -220,6 +220,11 @@ def _names(folder: Path, marker: str) -> frozenset[str]:
     return frozenset(path.parent.name for path in folder.glob(f"*/{marker}"))
 
 
+def live_runs(workspace: Workspace) -> dict[str, Run]:
+    """The runs of this machine's store by id, and where each stands now."""
+    return {run.id: _live(run, workspace.store) for run in workspace.store.runs()}
+
+
 def _live(run: Run, store: Store) -> Run:
     """The run, with the checkpoint that it could go on from where it ended early."""
     if run.state not in (RunState.FAILED, RunState.CANCELLED):
@@ -227,7 +232,7 @@ def _live(run: Run, store: Store) -> Run:
     from ftops.training import last_checkpoint  # executors and all: 5 % of a small plan, which most plans don't need
 
     whole = last_checkpoint(store, run.id)
-    return replace(run, checkpoint=None if whole is None else whole[1].step)
+    return replace(run, checkpoint=None if whole is None else whole.step)
 
 
 # -------------------------------------------------------------------------------------------------- sources

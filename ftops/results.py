@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from ftops import checkpoints, tracking
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import follow
@@ -30,7 +28,7 @@ from ftops.records import (
     SourceEntry,
 )
 from ftops.store import Store, last_event, observe_attempt, run_state
-from ftops.training import final_attempt
+from ftops.training import final_attempt, resumed_from
 from ftops.values import Change, Json, LabelVersion, Observed, RegisterVersion, RunState, run_id
 
 MEMORY: Final = ("memory/max_allocated_gib", "memory/max_resident_gib")
@@ -124,14 +122,12 @@ def run_entry(identity: str, store: Store) -> RunEntry:
     )
 
 
-def _attempt(store: Store, identity: str, number: int) -> Attempt:
+def attempt_of(store: Store, identity: str, number: int) -> Attempt:
+    """An attempt of the store, as a record tells it. All steps done count as success here, whatever its weights are."""
     folder = store.attempt(identity, number)
     job, event = observe_attempt(folder), last_event(folder)
-    phase = run_state(job, event)
-    succeeded = number == final_attempt(store, identity)
     return Attempt(
-        # All steps done, but without whole weights, is no success.
-        phase=RunState.SUCCEEDED if succeeded else RunState.FAILED if phase is RunState.SUCCEEDED else phase,
+        phase=run_state(job, event),
         started_at=utc(job.started) if job else None,
         ended_at=utc(job.ended) if job else None,
         step=event.get("step"),
@@ -142,14 +138,22 @@ def _attempt(store: Store, identity: str, number: int) -> Attempt:
     )
 
 
+def _attempt(store: Store, identity: str, number: int) -> Attempt:
+    found = attempt_of(store, identity, number)
+    if number == final_attempt(store, identity):
+        return found.model_copy(update={"phase": RunState.SUCCEEDED})
+    # All steps done, but without whole weights, is no success.
+    failed = found.phase is RunState.SUCCEEDED
+    return found.model_copy(update={"phase": RunState.FAILED}) if failed else found
+
+
 def _resumed_from(folder: Path, store: Store) -> str | None:
     """The checkpoint that an attempt went on from, as a path in the store."""
     try:
-        config = yaml.load((folder / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+        checkpoint = resumed_from(folder)
     except FileNotFoundError:
         return None
-    checkpoint = config.get("resume_from_checkpoint")
-    return None if checkpoint is None else os.path.relpath(folder / checkpoint, store.root)
+    return None if checkpoint is None else os.path.relpath(checkpoint, store.root)
 
 
 def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:

@@ -12,7 +12,8 @@ from ftops import executors, pipeline, tracking
 from ftops.apply.news import DataProgress, Notice, TrainingProgress
 from ftops.apply.register import commit
 from ftops.apply.work import Work
-from ftops.configs import render
+from ftops.checkpoints import Torn, verify
+from ftops.configs import Config, refuse_to_resume, render
 from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.dataset import Dataset, dataset_address
@@ -79,10 +80,11 @@ def train(work: Work, change: Change, step: Train) -> str:
     recorded = None if history is None else history.runs.get(step.digest)
     training = Training(
         Run(step.run_id, step.run, step.digest, 0, RunState.PENDING),
-        start=lambda resume: _start(work, change, resume),
+        start=lambda source: _start(work, change, step, source),
         begun=lambda folder: _track(work, change, folder),
         first_attempt=1 if recorded is None else recorded.attempts + 1,
         resume_run=step.resume_run,
+        resume=work.resume.get(change.address),
     )
     ended = follow_training(
         training,
@@ -96,13 +98,18 @@ def train(work: Work, change: Change, step: Train) -> str:
     return f"{step.run_id} attempt {ended.attempt}"
 
 
-def _start(work: Work, change: Change, resume: str | None) -> Start:
-    """How an attempt is started: with the rendered config, and the plugin that writes events."""
+def _start(work: Work, change: Change, step: Train, source: str | None) -> Start:
+    """How an attempt is started: with the rendered config, and the plugin that writes events.
+
+    `source` is the checkpoint that it goes on from, relative to its folder. Raises PlanError where it can't.
+    """
     _require_inputs(work, change)
     run = work.run(change.address)
     runner = runner_of(run, work.workspace.specs.project)
     engine = require_engine(runner.engine)
-    config = render([change], work.changes, work.workspace, resume)[change.address]
+    config = render([change], work.changes, work.workspace, source)[change.address]
+    if source is not None:
+        _check_resume(work, change, config, Path(os.path.normpath(work.store.attempt(step.run_id, 1) / source)))
     job = executors.Job(
         argv=(str(engine.bin / "axolotl"), "train", "config.yaml", *launcher(runner.capabilities.gpus)),
         files={"config.yaml": config.text.encode(), **plugin_files()},
@@ -130,6 +137,14 @@ def _limit(run: TrainingRun, runner: Runner) -> float:
     """The seconds that an attempt may take: by the time limit, and by the budget."""
     hours = run.spec.budget.gpu_hours
     return run.spec.timeout if hours is None else min(run.spec.timeout, hours * 3600 / max(runner.capabilities.gpus, 1))
+
+
+def _check_resume(work: Work, change: Change, config: Config, source: Path) -> None:
+    """Raises PlanError or ExternalError where a training with `config` can't go on from checkpoint `source`."""
+    checkpoint = verify(source)
+    if isinstance(checkpoint, Torn):
+        raise ExternalError(Diagnostic(f"{source} is torn: {checkpoint.reason}", address=str(change.address)))
+    refuse_to_resume(work.workspace, change.address, config, checkpoint)
 
 
 def _track(work: Work, change: Change, folder: Path) -> None:
@@ -202,7 +217,7 @@ def _refuse_changed(work: Work, address: Address) -> None:
 
 def _failed(work: Work, address: Address, step: Train, ended: Ended) -> RunFailed:
     whole = last_checkpoint(work.store, step.run_id)
-    begin = "begins again" if whole is None else f"goes on from its {whole[1].path.name}"
+    begin = "begins again" if whole is None else f"goes on from its {whole.path.name}"
     return RunFailed(
         Diagnostic(
             f"{step.run_id} attempt {ended.attempt} {ended.phase}: {ended.reason}",

@@ -15,6 +15,7 @@ from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
+from ftops.trainer.metrics import better
 from ftops.values import (
     Action,
     Address,
@@ -87,9 +88,29 @@ class BaseModelSpec(Strict):
         return self
 
 
+class Best(Strict):
+    """Which checkpoint is the best: the run ends with its weights."""
+
+    metric: str = Field(pattern=r"^[A-Za-z0-9_./-]{1,100}$", description="As the evaluation names it: eval_loss.")
+    mode: Literal["min", "max"] = Field(
+        default="min", description="Whether less or more of it is better; where it is known, it need not be said."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Json) -> Json:
+        if isinstance(value, dict) and "mode" not in value and isinstance(metric := value.get("metric"), str):
+            if (mode := better(metric)) is None:
+                words = "is more of {metric} better, or less? Say mode: max, or mode: min"
+                raise PydanticCustomError("mode", words, {"metric": metric})
+            return {**value, "mode": mode}
+        return value
+
+
 class Checkpoints(Strict):
     every: int = Field(default=50, ge=1, description="Steps between two checkpoints.")
-    keep: int = Field(default=2, ge=1, description="How many are kept while training.")
+    keep: int = Field(default=2, ge=1, description="How many are kept while training; the best is kept beside them.")
+    best: Best | None = Field(default=None, description=Best.__doc__)
 
 
 class Budget(Strict):
@@ -283,6 +304,8 @@ class TrainingRun(Resource):
             "dataset": context.digest_of(dataset_address(spec.dataset)),
             "baseModel": self._base_model(context),
         }
+        if (best := spec.checkpoints.best) is not None:  # then which steps are saved decides what the run ends with
+            inputs["best"] = {**best.model_dump(), "every": spec.checkpoints.every}
         if (text := context.observed.templates.get(spec.template or template_for(spec.method))) is not None:
             inputs["template"] = digest(text)
         return inputs

@@ -225,8 +225,21 @@ def _ownership_faults(config: Mapping[str, Json], values: RunValues) -> Iterator
         yield KeyFault((key,), f"the template leaves out {key}", f"write {{{{ owned({key!r}) }}}}")
     for key in (each for each in values.hyperparameters if each not in config):
         yield KeyFault((key,), f"the template leaves out the hyperparameter {key}", "write {{ rest() }} at its end")
-    if values.best is not None and not values.validation_path:
+    if values.best is not None:
+        yield from _best_faults(config, values)
+
+
+def _best_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyFault]:
+    """Why the best checkpoint would not be known: transformers compares evaluations, and each save needs one of its step."""
+    if not values.validation_path:
         yield KeyFault(("metric_for_best_model",), "checkpoints.best needs a validation split", OWNED["test_datasets"])
+        return
+    if config.get("rl"):
+        yield KeyFault(("rl",), f"checkpoints.best does not go with method {values.method}", "leave it out")
+    steps = config.get("eval_steps")
+    if not isinstance(steps, int) or steps < 1 or values.every % steps:
+        hint = f"leave eval_steps out, or set it to a divisor of {values.every}"
+        yield KeyFault(("eval_steps",), f"checkpoints.best needs an evaluation every {values.every} steps", hint)
 
 
 def _method_faults(config: Mapping[str, Json]) -> Iterator[KeyFault]:
