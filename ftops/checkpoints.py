@@ -12,6 +12,8 @@ import json
 import os
 import re
 import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -79,13 +81,49 @@ def verify(folder: Path) -> Checkpoint | Torn:
     return Checkpoint(folder, step, is_adapter(folder), len(random))
 
 
+def by_step(output: Path) -> dict[int, Path]:
+    """The checkpoints in a trainer's output folder, whole or not, by their step, which rises."""
+    found = {int(match[1]): path for path in output.glob("checkpoint-*") if (match := CHECKPOINT.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
 def last_whole(output: Path) -> Checkpoint | None:
     """The whole checkpoint of the highest step in a trainer's output folder, None when there is none."""
-    found = {int(match[1]): path for path in output.glob("checkpoint-*") if (match := CHECKPOINT.fullmatch(path.name))}
-    for step in sorted(found, reverse=True):
-        if isinstance(checkpoint := verify(found[step]), Checkpoint):
+    for path in reversed(by_step(output).values()):
+        if isinstance(checkpoint := verify(path), Checkpoint):
             return checkpoint
     return None
+
+
+def logged(folder: Path) -> dict[str, float]:
+    """What the trainer had logged at the step of checkpoint `folder`, by its own state; nothing where that is torn."""
+    try:
+        state = read_object(folder / "trainer_state.json")
+    except _Fault:
+        return {}
+    found: dict[str, float] = {}
+    for entry in reversed(state.get("log_history") or ()):
+        if entry.get("step") != state.get("global_step"):
+            break
+        found |= {name: float(each) for name, each in entry.items() if isinstance(each, int | float) and name != "step"}
+    return found
+
+
+def read_whole(folder: Path) -> Mapping[str, FileDigest] | Torn:
+    """The digest of every file of checkpoint `folder`, by its path in it: each byte was read, and each checksum is right.
+
+    The archives of PyTorch hold checksums (CRC-32). Safetensors have none: of these the digests say if two copies are the same.
+    """
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    try:
+        # Both let other threads run while they compute.
+        with ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), 4)) as pool:
+            digests = pool.map(file_digest, paths)
+            for _ in pool.map(check_sums, [path for path in paths if path.suffix in (".pt", ".pth")]):
+                pass
+            return {str(path.relative_to(folder)): each for path, each in zip(paths, digests, strict=True)}
+    except _Fault as fault:
+        return Torn(folder, str(fault))
 
 
 def final_weights(output: Path) -> Mapping[str, FileDigest] | Torn:
@@ -174,6 +212,18 @@ def check_archive(path: Path) -> None:
             whole = False
     if not whole:
         raise _Fault(f"{path.name} is torn: it has no directory at its end")
+
+
+def check_sums(path: Path) -> None:
+    """Raises _Fault where the content of a PyTorch file is not what its checksums say."""
+    with reading(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error) as error:
+            damaged = str(error)
+    if damaged is not None:
+        raise _Fault(f"{path.name} is damaged: {damaged}")
 
 
 def file_digest(path: Path) -> FileDigest:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import yaml
+
 from ftops import sandbox
-from ftops.errors import Diagnostic, SpecError, Where
+from ftops.errors import Diagnostic, PlanError, SpecError, Where
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.training_run import TrainingRun, model_digest, run_address
 from ftops.observe import TEMPLATES, Workspace, template_texts
 from ftops.plan import runner_of
+from ftops.render import shown
+from ftops.shapes import shape_of
+from ftops.trainer.batch import batch_of, is_auto, sized
 from ftops.trainer.config import RunValues, check_rendered, template_for, template_values
-from ftops.values import Address, Change, Json, Plan, Train, digest, run_id
+from ftops.trainer.resuming import changed
+from ftops.training import last_checkpoint
+from ftops.values import Address, Change, ChangeClass, Json, Plan, Train, digest, run_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ftops.checkpoints import Checkpoint
     from ftops.trainer.keys import KeyFault
 
 
@@ -49,14 +57,9 @@ def render(
 ) -> dict[Address, Config]:
     """The configs of the runs in `training`; `changes` has what they need, `resume` is the checkpoint to go on from."""
     values = {change.address: run_values(change, changes, workspace, resume) for change in training}
-    if not values:
-        return {}
-    requests = [
-        {"id": str(address), "template": template_of(workspace, address), "values": template_values(each)}
-        for address, each in values.items()
-    ]
-    payload = {"templates": template_texts(workspace.root), "requests": requests}
-    results = sandbox.call("ftops.trainer.config:render_configs", payload)["results"]
+    if open_sizes := {address: each for address, each in values.items() if is_auto(each.hyperparameters)}:
+        values |= _sized(open_sizes, workspace)
+    results = _rendered(values, workspace)
     configs: dict[Address, Config] = {}
     faults: list[Diagnostic] = []
     for address, each in values.items():
@@ -70,6 +73,81 @@ def render(
     if faults:
         raise SpecError(*faults)
     return configs
+
+
+def _rendered(values: Mapping[Address, RunValues], workspace: Workspace) -> Mapping[str, Json]:
+    """What `render_configs` makes of each, by its address; nothing is started for none."""
+    if not values:
+        return {}
+    requests = [
+        {"id": str(address), "template": template_of(workspace, address), "values": template_values(each)}
+        for address, each in values.items()
+    ]
+    payload = {"templates": template_texts(workspace.root), "requests": requests}
+    results: Mapping[str, Json] = sandbox.call("ftops.trainer.config:render_configs", payload)["results"]
+    return results
+
+
+def _sized(values: Mapping[Address, RunValues], workspace: Workspace) -> dict[Address, RunValues]:
+    """`values` with the micro batch that is expected to fit; how much a row takes, the rendered config tells.
+
+    Raises SpecError for each that nothing can be found for.
+    """
+    drafts = {
+        address: replace(each, hyperparameters=sized(each.hyperparameters, 1, 1)) for address, each in values.items()
+    }
+    results = _rendered(drafts, workspace)
+    found: dict[Address, RunValues] = {}
+    faults: list[Diagnostic] = []
+    for address, each in values.items():
+        draft = results[str(address)]
+        if "error" in draft:
+            faults.append(_template_fault(address, draft["error"]))
+            continue
+        run = _run(workspace, address)
+        shape = shape_of(run, workspace.specs.resources, workspace.root)
+        room = runner_of(run, workspace.specs.project).capabilities.gpu_memory
+        size = batch_of(each.hyperparameters, draft["config"], shape, each.gpus, room)
+        if isinstance(size, int):
+            found[address] = replace(each, hyperparameters=sized(each.hyperparameters, size, max(each.gpus, 1)))
+        else:
+            where = workspace.specs.where(address, ("spec", "hyperparameters", "micro_batch_size"))
+            faults.append(Diagnostic(size[0], hint=size[1], address=str(address), where=where))
+    if faults:
+        raise SpecError(*faults)
+    return found
+
+
+def refuse_to_resume(workspace: Workspace, address: Address, config: Config, checkpoint: Checkpoint) -> None:
+    """Raises PlanError where `config` can't go on from `checkpoint`: what its state belongs to has changed."""
+    processes = max(runner_of(_run(workspace, address), workspace.specs.project).gpus, 1)
+    written = checkpoint.path.parents[1] / "config.yaml"
+    before = yaml.load(written.read_bytes(), Loader=yaml.CSafeLoader) if written.exists() else config.tree
+    found = [f"{what}: {shown(then)} then, {shown(now)} now" for what, then, now in changed(before, config.tree)]
+    if checkpoint.world_size != processes:
+        found.append(f"processes: {checkpoint.world_size} then, {processes} now")
+    if found:
+        raise PlanError(
+            Diagnostic(
+                f"it can't go on from {checkpoint.path.name} of {checkpoint.path.parents[2].name}",
+                detail="\n".join(found),
+                hint=f"apply on a runner that trains as the one before; or begin again: ftops apply --resume {address.name}=none",
+                address=str(address),
+            )
+        )
+
+
+def check_resumes(
+    plan: Plan, workspace: Workspace, configs: Mapping[Address, Config], chosen: Collection[Address]
+) -> None:
+    """Raises PlanError where a run of `plan` would go on from a checkpoint that it can't; not of those that were `chosen`."""
+    for change in plan.changes:
+        trained = [step for step in change.steps if isinstance(step, Train)]
+        if change.change_class is ChangeClass.RESUME and trained and change.address not in chosen:
+            (step,) = trained
+            source = last_checkpoint(workspace.store, step.resume_run or step.run_id)
+            if source is not None:
+                refuse_to_resume(workspace, change.address, configs[change.address], source)
 
 
 def template_of(workspace: Workspace, address: Address) -> str:
@@ -87,6 +165,7 @@ def run_values(
     dataset = workspace.specs.resources[dataset_address(spec.dataset)]
     if not isinstance(dataset, Dataset):
         raise TypeError(f"{dataset.address} is no data set")
+    runner = runner_of(run, workspace.specs.project)
     data = f"../../../data/{change.inputs['dataset']}"
     return RunValues(
         method=spec.method,
@@ -101,7 +180,10 @@ def run_values(
         resume_from=resume,
         every=spec.checkpoints.every,
         keep=spec.checkpoints.keep,
-        gpus=runner_of(run, workspace.specs.project).gpus,
+        best=None if spec.checkpoints.best is None else (spec.checkpoints.best.metric, spec.checkpoints.best.mode),
+        gpus=runner.gpus,
+        compute=runner.capabilities.compute,
+        distributed=spec.distributed,
     )
 
 

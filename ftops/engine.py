@@ -159,8 +159,9 @@ def verify(engine: Engine) -> tuple[Diagnostic, ...]:
 
 
 def plugin_files() -> dict[str, bytes]:
-    """What an attempt's folder needs so that Axolotl writes events: content by path (PYTHONPATH is `plugin`)."""
-    return {"plugin/ftops_axolotl.py": (_TRAINER / "plugin" / "ftops_axolotl.py").read_bytes()}
+    """What an attempt's folder needs so that Axolotl writes events and reads pairs: content by path (PYTHONPATH is `plugin`)."""
+    paths = sorted((_TRAINER / "plugin").rglob("*.py"))
+    return {str(path.relative_to(_TRAINER)): path.read_bytes() for path in paths}
 
 
 def doctor(name: str = AXOLOTL) -> tuple[Fact, ...]:

@@ -33,6 +33,11 @@ def fixed(value: float, places: int, *, sign: bool = False) -> str:
     return f"{'−' if value < 0 else '+' if sign else ''}{text}"
 
 
+def gib(size: float) -> str:
+    """Bytes as `16.2 GiB`, or `310 MiB` where there is less than one GiB."""
+    return f"{fixed(size / 2**30, 1)} GiB" if size >= 2**30 else f"{fixed(size / 2**20, 0)} MiB"
+
+
 def percent(share: float | None, places: int = 1, *, sign: bool = False) -> str:
     """A share as `3.4 %`."""
     return NONE if share is None else f"{fixed(share * 100, places, sign=sign)} %"
@@ -87,3 +92,13 @@ def listed(words: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *most, last = list(words) or [NONE]
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def size_text(size: int) -> str:
+    """A size in bytes as `512 B`, `1.4 MiB`."""
+    value, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"

@@ -94,7 +94,7 @@ def observe(workspace: Workspace) -> Observed:
         runs=recorded.runs,
         versions=recorded.versions,
         experiments=recorded.experiments,
-        live={run.id: _live(run, workspace.store) for run in workspace.store.runs()},
+        live=live_runs(workspace),
         templates=_own_templates(workspace),
         prepared=_names(workspace.store.root / "data", "manifest.json"),
         made=_names(workspace.store.root / "models", "config.json"),
@@ -170,7 +170,9 @@ def _dataset(record: DatasetRecord) -> DatasetState:
         path: Source(path, entry.digest, entry.pointer, present=False) for path, entry in record.status.sources.items()
     }
     status = record.status
-    return DatasetState(status.digest, status.inputs, sources, status.phase == "pruned", status.same_rows)
+    train = status.report.splits.get("train")
+    rows = None if train is None else train.rows
+    return DatasetState(status.digest, status.inputs, sources, status.phase == "pruned", status.same_rows, rows)
 
 
 def _history(record: RunRecord) -> RunHistory:
@@ -206,7 +208,9 @@ def _trained(key: str, entry: RunEntry) -> TrainedRun:
         seconds = (
             datetime.fromisoformat(attempt.ended_at) - datetime.fromisoformat(attempt.started_at)
         ).total_seconds()
-    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds)
+    memory = entry.metrics.get("memoryGib")
+    used = None if memory is None else round(memory * 2**30)
+    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds, used)
 
 
 # ---------------------------------------------------------------------------------------------------- store
@@ -216,6 +220,11 @@ def _names(folder: Path, marker: str) -> frozenset[str]:
     return frozenset(path.parent.name for path in folder.glob(f"*/{marker}"))
 
 
+def live_runs(workspace: Workspace) -> dict[str, Run]:
+    """The runs of this machine's store by id, and where each stands now."""
+    return {run.id: _live(run, workspace.store) for run in workspace.store.runs()}
+
+
 def _live(run: Run, store: Store) -> Run:
     """The run, with the checkpoint that it could go on from where it ended early."""
     if run.state not in (RunState.FAILED, RunState.CANCELLED):
@@ -223,7 +232,7 @@ def _live(run: Run, store: Store) -> Run:
     from ftops.training import last_checkpoint  # executors and all: 5 % of a small plan, which most plans don't need
 
     whole = last_checkpoint(store, run.id)
-    return replace(run, checkpoint=None if whole is None else whole[1].step)
+    return replace(run, checkpoint=None if whole is None else whole.step)
 
 
 # -------------------------------------------------------------------------------------------------- sources

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-
-import yaml
+from typing import Final
 
 from ftops import checkpoints, tracking
 from ftops.errors import Diagnostic, ExternalError
@@ -29,8 +28,11 @@ from ftops.records import (
     SourceEntry,
 )
 from ftops.store import Store, last_event, observe_attempt, run_state
-from ftops.training import final_attempt
+from ftops.training import final_attempt, resumed_from
 from ftops.values import Change, Json, LabelVersion, Observed, RegisterVersion, RunState, run_id
+
+MEMORY: Final = ("memory/max_allocated_gib", "memory/max_resident_gib")
+"""What events call the most memory so far: of a GPU, and of a process without one."""
 
 
 def utc(seconds: float | None) -> str | None:
@@ -120,14 +122,12 @@ def run_entry(identity: str, store: Store) -> RunEntry:
     )
 
 
-def _attempt(store: Store, identity: str, number: int) -> Attempt:
+def attempt_of(store: Store, identity: str, number: int) -> Attempt:
+    """An attempt of the store, as a record tells it. All steps done count as success here, whatever its weights are."""
     folder = store.attempt(identity, number)
     job, event = observe_attempt(folder), last_event(folder)
-    phase = run_state(job, event)
-    succeeded = number == final_attempt(store, identity)
     return Attempt(
-        # All steps done, but without whole weights, is no success.
-        phase=RunState.SUCCEEDED if succeeded else RunState.FAILED if phase is RunState.SUCCEEDED else phase,
+        phase=run_state(job, event),
         started_at=utc(job.started) if job else None,
         ended_at=utc(job.ended) if job else None,
         step=event.get("step"),
@@ -138,18 +138,27 @@ def _attempt(store: Store, identity: str, number: int) -> Attempt:
     )
 
 
+def _attempt(store: Store, identity: str, number: int) -> Attempt:
+    found = attempt_of(store, identity, number)
+    if number == final_attempt(store, identity):
+        return found.model_copy(update={"phase": RunState.SUCCEEDED})
+    # All steps done, but without whole weights, is no success.
+    failed = found.phase is RunState.SUCCEEDED
+    return found.model_copy(update={"phase": RunState.FAILED}) if failed else found
+
+
 def _resumed_from(folder: Path, store: Store) -> str | None:
     """The checkpoint that an attempt went on from, as a path in the store."""
     try:
-        config = yaml.load((folder / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+        checkpoint = resumed_from(folder)
     except FileNotFoundError:
         return None
-    checkpoint = config.get("resume_from_checkpoint")
-    return None if checkpoint is None else os.path.relpath(folder / checkpoint, store.root)
+    return None if checkpoint is None else os.path.relpath(checkpoint, store.root)
 
 
 def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:
-    """The figures to remember: first and last loss, the last evaluation's, tokens a second, and what was learned from."""
+    """The figures to remember: first and last loss, the last evaluation's, tokens a second, what was learned from, and the most
+    memory (of a GPU; of the process where there is none)."""
     losses = [float(event["loss"]) for event in events if isinstance(event.get("loss"), int | float)]
     found = {"firstLoss": losses[0], "loss": losses[-1]} if losses else {}
     for name, key in (
@@ -162,7 +171,8 @@ def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:
         values = [float(event[key]) for event in events if isinstance(event.get(key), int | float)]
         if values:
             found[name] = values[-1]
-    return found
+    memory = [float(event[key]) for event in events for key in MEMORY if isinstance(event.get(key), int | float)]
+    return found | ({"memoryGib": round(max(memory), 3)} if memory else {})
 
 
 def model_record(step: RegisterVersion, run: RunRecord, commit: str | None) -> ModelRecord:

@@ -21,15 +21,13 @@ import shutil
 import socket
 import stat
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ftops.errors import Diagnostic, ExternalError
 from ftops.jobs import JobState, Observation, ended
 from ftops.values import Json, Run, RunState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 ATTEMPT: Final = re.compile(r"attempt-([1-9][0-9]*)")
@@ -281,8 +279,7 @@ class Store:
     def file_digest(self, path: Path, algorithm: str = "sha256") -> str:
         """`sha256:…` or `md5:…` of a regular file, from the cache when neither size, times nor inode of it changed.
 
-        Raises FileNotFoundError where there is nothing, ExternalError where there is something else, it can't be
-        read, or it changes while it is read.
+        Raises FileNotFoundError where there is nothing, ExternalError for something else, and where it can't be read.
         """
         return self._digests.of(path, algorithm)
 
@@ -290,8 +287,7 @@ class Store:
     def exclusive(self) -> Iterator[None]:
         """Work in the store alone: whoever publishes folders, submits jobs or writes records holds this.
 
-        Also removes what killed processes left half-made. Raises ExternalError, naming the other one, when the store
-        is taken. The kernel frees it with its holder, however that one ends.
+        Also removes what killed processes left half-made. Raises ExternalError, naming the other one, when the store is taken.
         """
         path = self.root / "lock"
         try:
@@ -299,11 +295,15 @@ class Store:
         except OSError as error:
             raise cannot_write(path, error) from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise taken(self.root, file.readall()) from None
+            for patience in (0.05, 0.05, 0.05, 0.0):  # who only looks if the lock is held has it for a moment
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not patience:
+                        file.seek(0)
+                        raise taken(self.root, file.readall()) from None
+                    time.sleep(patience)
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
             with contextlib.suppress(OSError):  # on a full disk the lock still holds, it only can't name its holder
                 file.truncate(0)
@@ -312,7 +312,7 @@ class Store:
             yield
 
     def _sweep(self) -> None:
-        for pattern in ("data/.*.tmp", "cache/data/.*.tmp", "models/.*.tmp", "runs/*/.*.tmp"):
+        for pattern in ("data/.*.tmp", "cache/data/.*.tmp", "models/.*.tmp", "runs/*/.*.tmp", "runs/*/*/output/.*.tmp"):
             for leftover in self.root.glob(pattern):
                 shutil.rmtree(leftover, ignore_errors=True)
                 with contextlib.suppress(OSError):

@@ -15,12 +15,15 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
 
+import yaml
+
 from ftops import checkpoints, trainer
 from ftops.engine import Engine
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
 from ftops.jobs import JobState, Observation
-from ftops.store import Store, temporary_name
+from ftops.store import Store, last_event, parsed, temporary_name
+from ftops.telemetry import Pace
 from ftops.values import Json, Run, RunState
 
 POLL_SECONDS: Final = 0.2
@@ -38,13 +41,21 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """Where the next attempt begins: the folder of a whole checkpoint, or None for the start."""
+
+    checkpoint: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """What to train.
 
     `start` is asked only when an attempt has to be made, so that one that goes on or has ended is collected whatever is
     missing by now; it gets the checkpoint to go on from (a path relative to the attempt's folder) or None. `begun` is
     called with the folder of the attempt that is followed. `first_attempt` is the lowest number that an attempt may have;
-    `resume_run` another run whose last whole checkpoint the first attempt goes on from.
+    `resume_run` another run whose last whole checkpoint the first attempt goes on from. `resume` is where a person said that
+    an attempt begins.
     """
 
     run: Run
@@ -52,6 +63,7 @@ class Training:
     begun: Callable[[Path], None]
     first_attempt: int = 1
     resume_run: str | None = None
+    resume: Resume | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +87,33 @@ class Ended:
     log: str = ""
 
 
-def last_checkpoint(store: Store, run_id: str) -> tuple[int, checkpoints.Checkpoint] | None:
-    """The attempt with the newest whole checkpoint of a run, and that checkpoint."""
+def resumed_from(folder: Path) -> Path | None:
+    """The checkpoint that the attempt in `folder` went on from, None where it began at the start.
+
+    Raises FileNotFoundError where it has no config.
+    """
+    config = yaml.load((folder / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+    path = config.get("resume_from_checkpoint")
+    return None if path is None else Path(os.path.normpath(folder / path))
+
+
+def last_checkpoint(store: Store, run_id: str) -> checkpoints.Checkpoint | None:
+    """The whole checkpoint that a next attempt goes on from: the newest of the last attempt, or the one that it began at itself.
+
+    So an attempt that began at an earlier checkpoint on purpose, and was killed before its first own one, begins there again.
+    """
     for number in reversed(store.attempts(run_id)):
-        whole = checkpoints.last_whole(store.attempt(run_id, number) / "output")
-        if whole is not None:
-            return number, whole
+        folder = store.attempt(run_id, number)
+        if (whole := checkpoints.last_whole(folder / "output")) is not None:
+            return whole
+        try:
+            source = resumed_from(folder)
+        except FileNotFoundError:
+            continue
+        if source is None:
+            return None
+        if isinstance(found := checkpoints.verify(source), checkpoints.Checkpoint):
+            return found
     return None
 
 
@@ -153,22 +186,22 @@ def _start(training: Training, key: Key, store: Store, executor: Executor) -> Ha
 
 def _resume_from(training: Training, key: Key, store: Store) -> str | None:
     """The checkpoint to go on from, as a path relative to the folder of attempt `key`."""
-    own = last_checkpoint(store, key.run)
-    if own is not None:
-        number, whole = own
-        return f"../attempt-{number}/output/{whole.path.name}"
-    if training.resume_run is None:
-        return None
-    other = last_checkpoint(store, training.resume_run)
-    if other is None:
+    if training.resume is not None:
+        chosen = training.resume.checkpoint
+    elif (own := last_checkpoint(store, key.run)) is not None:
+        chosen = own.path
+    elif training.resume_run is None:
+        chosen = None
+    elif (other := last_checkpoint(store, training.resume_run)) is not None:
+        chosen = other.path
+    else:
         raise ExternalError(
             Diagnostic(
                 f"{training.resume_run} left no whole checkpoint in this store to go on from",
                 hint="set `onChange: retrain` to train from the start, or apply on the machine that has it",
             )
         )
-    number, whole = other
-    return f"../../{training.resume_run}/attempt-{number}/output/{whole.path.name}"
+    return None if chosen is None else os.path.relpath(chosen, store.attempt(key.run, key.attempt))
 
 
 # -------------------------------------------------------------------------------------------------- following
@@ -182,26 +215,23 @@ class _Curve:
     max_steps: int = 0
     loss: float | None = None
     rate: float | None = None
-    begun: tuple[float, int] | None = None
-    now: float = field(default=0.0)
+    begun: Mapping[str, Json] = field(default_factory=dict)
+    now: Mapping[str, Json] = field(default_factory=dict)
 
     def take(self, event: Mapping[str, Json]) -> None:
         self.step = int(event.get("step") or self.step)
         self.max_steps = int(event.get("maxSteps") or self.max_steps)
-        self.now = float(event.get("time") or self.now)
+        self.now = event
         if event.get("event") == "begin":
-            self.begun = (self.now, self.step)
+            self.begun = event
         if isinstance(loss := event.get("loss"), int | float):
             self.loss = float(loss)
         if isinstance(rate := event.get("tokens_per_second"), int | float):
             self.rate = float(rate)
 
     def progress(self) -> Progress:
-        eta = None
-        if self.begun is not None and self.step > self.begun[1]:
-            a_step = (self.now - self.begun[0]) / (self.step - self.begun[1])
-            eta = a_step * max(0, self.max_steps - self.step)
-        return Progress(self.step, self.max_steps, self.loss, self.rate, eta)
+        pace = Pace.of(self.begun, self.now)
+        return Progress(self.step, self.max_steps, self.loss, self.rate, None if pace is None else pace.left)
 
 
 def _to_its_end(
@@ -236,12 +266,20 @@ def _follow(key: Key, handle: Handle, store: Store, executor: Executor, watch: C
         time.sleep(POLL_SECONDS)
 
 
+def first_event(folder: Path) -> dict[str, Json]:
+    """The first event that the job in attempt folder `folder` wrote, which says when it began; empty when there is none."""
+    try:
+        with (folder / "events.jsonl").open("rb") as file:
+            return parsed(file.readline(LOG_TAIL_BYTES)) or {}
+    except FileNotFoundError:
+        return {}
+
+
 def remaining_seconds(store: Store, run: Run) -> float | None:
     """How long a training that goes on will still take, by its pace since it began; None before its second step."""
-    curve = _Curve()
-    for event in follow(store.attempt(run.id, run.attempt)).events:
-        curve.take(event)
-    return curve.progress().eta
+    folder = store.attempt(run.id, run.attempt)
+    pace = Pace.of(first_event(folder), last_event(folder))
+    return None if pace is None else pace.left
 
 
 def outcome(store: Store, key: Key, sight: Observation | Gone) -> Ended:
@@ -254,8 +292,7 @@ def outcome(store: Store, key: Key, sight: Observation | Gone) -> Ended:
         return Ended(key.attempt, RunState.CANCELLED, sight.reason or "it was stopped", log)
     if sight.state is not JobState.SUCCEEDED:
         return Ended(key.attempt, RunState.FAILED, sight.reason or sight.state.value, log)
-    events = follow(folder).events
-    last = events[-1] if events else {}
+    last = last_event(folder)
     if last.get("event") != "end":
         return Ended(key.attempt, RunState.FAILED, "it exited with 0 before its training had ended", log)
     if last.get("step") != last.get("maxSteps"):

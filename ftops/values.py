@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from ftops.errors import Diagnostic
+from ftops.estimates import Cost, Estimate
 
 Json = Any
 """A tree of dict, list, str, int, float, bool and None."""
@@ -212,14 +213,6 @@ Step = FetchData | PrepareData | MakeBaseModel | Train | RegisterVersion | Label
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """How long a training would take, in seconds, by what the run `like` took (scaled to the length asked for)."""
-
-    seconds: float
-    like: str
-
-
-@dataclass(frozen=True, slots=True)
 class RowChanges:
     """How many rows of a source differ from those that were recorded; `changed` ones have the same prompt and another answer."""
 
@@ -247,6 +240,7 @@ class Change:
     note: str = ""
     advice: tuple[str, ...] = ()
     estimate: Estimate | None = None
+    cost: Cost | None = None
     digest: str | None = None
     inputs: Json = None
     rows: RowChanges | str | None = None
@@ -304,18 +298,23 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DatasetState:
-    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows`: see `Change`."""
+    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows`: see `Change`.
+
+    `train_rows` are those of its train split.
+    """
 
     digest: str
     inputs: Json
     sources: Mapping[str, Source] = field(default_factory=dict)
     pruned: bool = False
     same_rows: tuple[str, ...] = ()
+    train_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """One run of a record: what it was made from, how it ended, and how many seconds its last attempt took."""
+    """One run of a record: what it was made from, how it ended, how many seconds its last attempt took, and the most memory
+    (bytes of a GPU, or of the process where there was none)."""
 
     digest: str
     inputs: Json
@@ -323,6 +322,7 @@ class TrainedRun:
     attempts: int = 0
     detail: str = ""
     seconds: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

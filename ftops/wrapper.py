@@ -5,6 +5,7 @@ machines, and must not break when ftops is upgraded under it. It works in FOLDER
 
     handle.json   who runs: pid, start time and boot id, which together name one process for ever
     output.log    what the trainer prints
+    system.jsonl  what it takes of the machine, written by sampling.py beside this file, where that is there
     result.json   how it ended, once, atomically: the only truth about the end of a job
 
 While wrapper or trainer live, the lock on FOLDER/lock is held: both have its open descriptor, and the kernel releases
@@ -21,6 +22,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -78,9 +80,8 @@ def memory() -> dict[str, int]:
             continue
         found = {"oomKills": int(counts.get("oom_kill", 0))}
         for name, file in (("limit", limit), ("peak", peak)):
-            with contextlib.suppress(
-                OSError, ValueError
-            ):  # an old kernel keeps no peak; no limit is `max` or a huge one
+            # An old kernel keeps no peak; no limit is `max` or a huge number.
+            with contextlib.suppress(OSError, ValueError):
                 if (number := int(Path(folder, file).read_text("ascii"))) < 1 << 60:
                     found[name] = number
         return found
@@ -208,7 +209,30 @@ def watch(trainer: Trainer, timeout: float | None, grace: float) -> dict[str, An
         "signal": -code if code < 0 else None,
         "timedOut": timed_out,
         "stopSignal": told,
+        **taken(),
     }
+
+
+def taken() -> dict[str, Any]:
+    """What the trainer took in all: bytes of memory of the largest of its processes, and seconds of the processor."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"peakMemory": used.ru_maxrss * 1024, "cpuSeconds": round(used.ru_utime + used.ru_stime, 2)}
+
+
+def sample(leader: int) -> None:
+    """Have sampled what the trainer takes of the machine, in a process of its own, that nothing in it can harm this one.
+
+    It ends by itself with the trainer.
+    """
+    script = Path(__file__).with_name("sampling.py")
+    if script.exists():
+        with contextlib.suppress(OSError):
+            subprocess.Popen(
+                [sys.executable, "-I", str(script), str(leader), "system.jsonl"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                preexec_fn=default_signals,  # noqa: PLW1509  (there are no threads here)
+            )
 
 
 def reap_orphans(trainer: int) -> None:
@@ -252,6 +276,7 @@ def run(lock: int, started: int | None) -> bool:
             write("handle.json", {**handle, "trainer": process_name(trainer.pid)})
         except OSError as error:  # it only serves to stop a trainer whose wrapper is gone
             say(f"cannot write handle.json: {error}")
+        sample(trainer.pid)
         end = watch(trainer, job["timeoutSeconds"], job["graceSeconds"])
     used = memory()
     if "oomKills" in used:

@@ -157,7 +157,7 @@ class Case:
         rendered = render_configs({"templates": dict(shipped_templates()), "requests": [request]})["results"]["it"]
         assert check_rendered(rendered["config"], values) == ()
         if pairs:
-            return rendered["config"] | {"rl": "dpo", "datasets": [dataset_entry(self.path.name, self.form)]}
+            return rendered["config"] | {"rl": "dpo", "datasets": [dataset_entry(self.path.name, self.form, "dpo")]}
         return rendered["config"]
 
 
@@ -200,7 +200,9 @@ def loaded(tmp_path_factory):
     script = Path(ftops.__file__).parent / "trainer" / "init_model.py"
     ran(engine, folder, "-P", str(script), "model.json")
     for name, content in plugin_files().items():
-        (folder / Path(name).name).write_bytes(content)
+        place = folder / name.removeprefix("plugin/")
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(content)
     (folder / "configs.json").write_text(json.dumps({name: case.config() for name, case in cases.items()}))
     (folder / "load.py").write_text(LOAD)
     ran(engine, folder, "load.py")

@@ -10,7 +10,17 @@ import zipfile
 
 import pytest
 
-from ftops.checkpoints import Checkpoint, FileDigest, Torn, final_weights, last_whole, verify
+from ftops.checkpoints import (
+    Checkpoint,
+    FileDigest,
+    Torn,
+    by_step,
+    final_weights,
+    last_whole,
+    logged,
+    read_whole,
+    verify,
+)
 
 
 def safetensors(path, names=("layer.weight",), size=16, metadata=True):
@@ -193,3 +203,49 @@ def test_configuration_and_tokenizer_alone_are_no_weights(tmp_path):
     shorten(tmp_path / "model.safetensors")
     assert "torn" in final_weights(tmp_path).reason
     assert isinstance(final_weights(tmp_path / "absent"), Torn)
+
+
+def test_checkpoints_by_step(tmp_path):
+    for step in (100, 9, 20):
+        checkpoint(tmp_path, step)
+    (tmp_path / "checkpoint-x").mkdir()
+    (tmp_path / ".checkpoint-5.abcd.tmp").mkdir()
+    assert list(by_step(tmp_path)) == [9, 20, 100]
+    assert by_step(tmp_path / "absent") == {}
+
+
+def test_what_was_logged_at_the_step_of_a_checkpoint(tmp_path):
+    folder = checkpoint(tmp_path, 50)
+    assert logged(folder) == {}
+    history = [
+        {"step": 49, "loss": 9.0},
+        {"step": 50, "loss": 2.5, "epoch": 1},
+        {"step": 50, "eval_loss": 3.0, "note": "x"},
+    ]
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": 50, "log_history": history}))
+    assert logged(folder) == {"loss": 2.5, "epoch": 1.0, "eval_loss": 3.0}
+    (folder / "trainer_state.json").write_text("{")
+    assert logged(folder) == {}
+
+
+def test_every_byte_is_read(tmp_path):
+    folder = checkpoint(tmp_path, 50, "sharded", 2)
+    found = read_whole(folder)
+    assert found.keys() == {path.name for path in folder.iterdir()}
+    assert found["optimizer.pt"].sha256 == hashlib.sha256((folder / "optimizer.pt").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda f: f.write_bytes(f.read_bytes().replace(b"xxxx", b"xxyx", 1)), "optimizer.pt is damaged: archive/data.pkl"),
+        (lambda f: f.write_bytes(b"no archive"), "optimizer.pt is damaged"),
+        (lambda f: (f.rename(f.with_name("x")), f.symlink_to("x")), "symbolic link"),
+    ],
+)  # fmt: skip
+def test_a_damage_that_only_reading_shows(tmp_path, damage, reason):
+    folder = checkpoint(tmp_path, 50)
+    damage(folder / "optimizer.pt")
+    found = read_whole(folder)
+    assert isinstance(found, Torn)
+    assert reason in found.reason

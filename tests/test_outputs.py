@@ -107,7 +107,7 @@ def test_sharegpt_writes_several_calls_as_a_list_and_a_silent_tool_as_nothing():
 
 
 def test_every_speaker_of_sharegpt_is_one_that_axolotl_is_told_of():
-    roles = dataset_entry("x", "sharegpt")["roles"]
+    roles = dataset_entry("x", "sharegpt", "lora")["roles"]
     known = {source: role for role, sources in roles.items() for source in sources}
     chat = [{"role": role, "content": role} for role in ("system", "user", "assistant", "tool")]
     (found,) = written("sharegpt", {"messages": chat})
@@ -145,7 +145,7 @@ def test_a_part_of_a_batch_is_written_as_that_part():
 
 def test_every_form_of_every_shape_can_be_told_to_axolotl():
     for form in {form for forms in OUTPUTS.values() for form in forms}:
-        assert dataset_entry("data.jsonl", form)["path"] == "data.jsonl"
+        assert dataset_entry("data.jsonl", form, "dpo")["path"] == "data.jsonl"
         assert written(
             form, {"instruction": "a", "output": "b", "messages": CHAT, "chosen": "c", "rejected": "d", "text": "e"}
         )

@@ -12,6 +12,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from ftops.errors import Diagnostic, PlanError, Severity, Where
+from ftops.estimates import Estimate
 from ftops.render import (
     clean,
     clock,
@@ -33,7 +34,6 @@ from ftops.values import (
     Change,
     ChangeClass,
     CommitRecords,
-    Estimate,
     FetchData,
     LabelVersion,
     MakeBaseModel,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 from pathlib import Path
@@ -13,7 +14,9 @@ import yaml
 from ftops.engine import find, plugin_files
 from ftops.trainer.config import (
     METHODS,
+    PREFERENCES,
     RunValues,
+    adapter_of,
     check_rendered,
     owned_values,
     render_configs,
@@ -231,19 +234,99 @@ def test_the_sources_of_a_template():
 
 # ----------------------------------------------------------------------------------------------- the judge
 
+RUNNERS = {
+    "h100": {"gpus": 8, "compute": 9.0},
+    "rtx4090": {"gpus": 1, "compute": 8.9},
+    "t4": {"gpus": 1, "compute": 7.5},
+    "cpu": {"gpus": 0},
+}
+SHORT = {"sequence_len": 256, "num_epochs": 2}
+OPTIONS = {
+    "plain": {},
+    "evaluated": {"validation_path": "../../../data/d/validation.jsonl"},
+    "resumed": {"resume_from": "../attempt-1/output/checkpoint-50"},
+    "best": {"validation_path": "../../../data/d/validation.jsonl", "best": ("eval_loss", "min")},
+    "early": {
+        "validation_path": "../../../data/d/validation.jsonl",
+        "best": ("eval_loss", "min"),
+        "hyperparameters": {**SHORT, "early_stopping_patience": 3},
+    },
+    "packed": {"hyperparameters": {**SHORT, "sample_packing": True, "eval_sample_packing": False}},
+    "dora": {"hyperparameters": {**SHORT, "peft_use_dora": True}},
+    "rslora": {"hyperparameters": {**SHORT, "peft_use_rslora": True, "lora_target_modules": ["q_proj", "v_proj"]}},
+    **{each: {"distributed": each} for each in ("ddp", "zero1", "zero2", "zero3", "fsdp")},
+}
+
+
+def matrix():
+    """Every shipped template with every option on every runner where the two go together, by a name."""
+    for method in METHODS:
+        adapters = (None, "qlora", "none") if method in PREFERENCES else (None,)
+        forms = ("preference",) if method in PREFERENCES else ("alpaca", "messages", "sharegpt", "completion")
+        for adapter, form, runner, option in itertools.product(adapters, forms, RUNNERS, OPTIONS):
+            values = dataclasses.replace(
+                VALUES,
+                method=method,
+                adapter=adapter,
+                data_format=form,
+                **{"hyperparameters": SHORT, **RUNNERS[runner], **OPTIONS[option]},
+            )
+            if fits(values, runner, option):
+                yield "-".join(filter(None, (method, adapter, form, runner, option))), values
+
+
+def fits(values, runner, option):
+    trained = adapter_of(values.method, values.adapter)
+    pairs = values.method in PREFERENCES
+    return not (
+        (runner == "cpu" and (trained == "qlora" or option == "packed"))
+        or (values.distributed and values.gpus < 2)
+        or (option in ("dora", "rslora") and trained is None)
+        or (option == "packed" and pairs)
+        or (option in ("best", "early") and pairs and values.method != "reward")
+        or (option == "fsdp" and trained == "qlora" and values.method in ("dpo", "orpo", "kto"))
+    )
+
+
+def render_all(values):
+    """The rendered config of each of `values`, by its name."""
+    requests = [
+        {"id": name, "template": template_for(each.method), "values": template_values(each)}
+        for name, each in values.items()
+    ]
+    payload = json.loads(json.dumps({"templates": dict(shipped_templates()), "requests": requests}))
+    results = render_configs(payload)["results"]
+    assert {name: each["error"] for name, each in results.items() if "error" in each} == {}
+    return {name: each["config"] for name, each in results.items()}
+
+
+def test_every_option_of_every_template_passes_our_own_check():
+    values = dict(matrix())
+    assert len(values) > 500
+    configs = render_all(values)
+    assert {name: faults for name, each in values.items() if (faults := check_rendered(configs[name], each))} == {}
+
+
 VALIDATE = """
-import copy, json, sys
+import copy, json, logging, sys, warnings
 from axolotl.utils.dict import DictDefault
 from axolotl.utils.config import prepare_plugins, validate_config
+logging.disable(logging.CRITICAL)
+warnings.simplefilter("ignore")
 verdicts = {}
-for name, (config, gpus) in json.load(sys.stdin).items():
+for name, (config, gpus, compute) in json.load(sys.stdin).items():
     try:
         cfg = DictDefault(copy.deepcopy(config))
         prepare_plugins(cfg)
-        capabilities = {"bf16": gpus > 0, "fp8": False, "tf32": gpus > 0, "n_gpu": gpus, "compute_capability": "sm_90" if gpus else None}
+        compute = compute or 9.0
+        capabilities = {
+            "bf16": gpus > 0 and compute >= 8, "fp8": gpus > 0 and compute >= 8.9, "tf32": gpus > 0 and compute >= 8,
+            "n_gpu": gpus, "compute_capability": f"sm_{compute * 10:.0f}" if gpus else None,
+        }
         checked = validate_config(cfg, capabilities=capabilities, env_capabilities={"torch_version": "2.13.0"})
         dropped = sorted(set(config) - set(checked) - {key for key, value in config.items() if value is None})
-        verdicts[name] = f"dropped {dropped}" if dropped else "valid"
+        if dropped:
+            verdicts[name] = f"dropped {dropped}"
     except Exception as wrong:
         verdicts[name] = repr(wrong)
 json.dump(verdicts, open(sys.argv[1], "w"))
@@ -252,17 +335,22 @@ json.dump(verdicts, open(sys.argv[1], "w"))
 
 @pytest.mark.axolotl
 @pytest.mark.slow
-def test_axolotl_itself_takes_every_golden_config_and_drops_nothing(tmp_path):
+def test_axolotl_itself_takes_every_config_on_the_runner_it_is_for_and_drops_nothing(tmp_path):
     engine = find()
     if engine is None:
         pytest.skip("the engine is not installed")
     for name, content in plugin_files().items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(content)
-    configs = {path.stem: (golden(path)[1], golden(path)[0].gpus) for path in CASES}
+    values = dict(matrix())
+    configs = render_all(values)
+    asked = {name: (configs[name], each.gpus, each.compute) for name, each in values.items()}
+    for path in CASES:
+        case, config = golden(path)
+        asked[path.stem] = (config, case.gpus, case.compute)
     done = subprocess.run(
         [engine.python, "-c", VALIDATE, tmp_path / "verdicts.json"],
-        input=json.dumps(configs),
+        input=json.dumps(asked),
         env={"PYTHONPATH": "plugin", "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"},
         cwd=tmp_path,
         capture_output=True,
@@ -270,7 +358,7 @@ def test_axolotl_itself_takes_every_golden_config_and_drops_nothing(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads((tmp_path / "verdicts.json").read_text()) == dict.fromkeys(configs, "valid")
+    assert json.loads((tmp_path / "verdicts.json").read_text()) == {}
 
 
 @pytest.mark.parametrize(("method", "adapter"), [("qlora", None), ("dpo", "qlora")])
@@ -282,3 +370,34 @@ def test_weights_of_four_bits_need_a_gpu(method, adapter):
     assert fault.hint == "take a runner with GPUs, or the adapter lora"
     values = dataclasses.replace(values, gpus=1)
     assert check_rendered(render(values)["config"], values) == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "compute", "summary"),
+    [
+        ("bf16", True, 7.5, "bf16 needs GPUs of compute capability 8.0; these have 7.5"),
+        ("tf32", True, 7.0, "tf32 needs GPUs of compute capability 8.0; these have 7.0"),
+        ("fp8", True, 8.6, "fp8 needs GPUs of compute capability 8.9; these have 8.6"),
+        ("attn_implementation", "flash_attention_2", 7.5, "flash_attention_2 needs GPUs of compute capability 8.0; these have 7.5"),
+        ("attn_implementation", "flash_attention_3", 8.9, "flash_attention_3 needs GPUs of compute capability 9.0; these have 8.9"),
+    ],
+)  # fmt: skip
+def test_what_older_gpus_cannot_do_is_refused(key, value, compute, summary):
+    values = dataclasses.replace(VALUES, gpus=1, compute=compute, hyperparameters={key: value})
+    assert [each.summary for each in check_rendered(render(values)["config"], values)] == [summary]
+    for able in (9.0, None):  # where nobody says what they can do, nothing is refused
+        values = dataclasses.replace(values, compute=able)
+        assert check_rendered(render(values)["config"], values) == ()
+
+
+def test_fsdp_refuses_pairs_beside_four_bits_and_kto_a_batch_of_one():
+    values = dataclasses.replace(
+        VALUES, method="dpo", adapter="qlora", hyperparameters={}, data_format="preference", gpus=2, distributed="fsdp"
+    )
+    (fault,) = check_rendered(render(values)["config"], values)
+    assert fault.path == ("fsdp_config",)
+    values = dataclasses.replace(values, method="kto", adapter="lora", hyperparameters={"micro_batch_size": 1})
+    (fault,) = check_rendered(render(values)["config"], values)
+    assert fault.path == ("micro_batch_size",)
+    packed = dataclasses.replace(values, hyperparameters={"sample_packing": True})
+    assert [fault.path for fault in check_rendered(render(packed)["config"], packed)] == [("sample_packing",)]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 import ftops
 from ftops.engine import find, plugin_files
@@ -22,6 +23,8 @@ from ftops.trainer.config import (
     template_for,
     template_values,
 )
+from ftops.trainer.memory import GIB, Load, checkpoint, memory
+from ftops.trainer.shape import Shape
 
 pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
 ROWS = 64
@@ -207,36 +210,87 @@ def test_the_beginning_says_what_is_learned_from(engine, store):
     assert 0 < begun["supervisedTokens"] < begun["tokens"] <= 5 * begun["longestRow"] <= 5 * 128
 
 
-def test_pairs_of_answers_teach_which_one_is_better(engine, store):
-    pairs = [
+@pytest.fixture(scope="module")
+def pairs(store):
+    """Pairs of answers, of which the better one says what the question says; some follow a whole chat."""
+    rows = [
         {
-            "messages": [{"role": "user", "content": f"user 말 {number % 7} says hello"}],
+            "messages": [
+                *([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}] * (number % 2)),
+                {"role": "user", "content": f"user 말 {number % 7} says hello"},
+            ],
             "chosen": {"role": "assistant", "content": f"assistant 말 {number % 7} says hello"},
             "rejected": {"role": "assistant", "content": "no"},
         }
         for number in range(40)
     ]
     (store / "data" / "pairs").mkdir()
-    for name, rows in (("train", pairs), ("validation", pairs[:8])):
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    for name, some in (("train", rows), ("validation", rows[:8])):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some)
         (store / "data" / "pairs" / f"{name}.jsonl").write_text(text)
-    values = replace(
+    return replace(
         FULL,
-        method="dpo",
         hyperparameters={"num_epochs": 2, "micro_batch_size": 4, "sequence_len": 128, "learning_rate": 5.0e-3},
         train_path="../../../data/pairs/train.jsonl",
         validation_path="../../../data/pairs/validation.jsonl",
         prepared_path="../../../cache/tokens/pairs",
         data_format="preference",
     )
-    folder, process = begin(engine, store, "dpo", 1, values)
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "shown"),
+    [
+        ("dpo", 40, "rewards/margins"),
+        ("orpo", 40, "rewards/margins"),
+        ("kto", 80, "rewards/margins"),
+        ("reward", 40, "margin"),
+    ],
+)
+def test_pairs_of_answers_teach_which_one_is_better(engine, store, pairs, method, rows, shown):
+    folder, process = begin(engine, store, method, 1, replace(pairs, method=method))
     told = finish(folder, process)
     assert told[0]["event"] == "begin"
-    assert told[0]["rows"] == 40
-    assert (told[-1]["event"], told[-1]["step"]) == ("end", 20)
-    margins = [each["rewards/margins"] for each in told if "rewards/margins" in each]
-    assert len(margins) == 20
-    assert margins[0] == 0, "before the first step the model is its own reference"
-    assert min(margins[10:]) > max(margins[:4]), margins
+    assert (told[0]["rows"], told[0]["droppedRows"]) == (rows, 0)
+    assert (told[-1]["event"], told[-1]["step"]) == ("end", rows // 4 * 2)
+    margins = [each[shown] for each in told if shown in each]
+    assert len(margins) >= 20  # a batch of KTO may hold one kind of answers only, and then tells no margin
+    third = len(margins) // 3
+    assert min(margins[-third:]) > max(margins[:2]), margins
     assert any("eval_loss" in each for each in told)
     assert (folder / "output" / "adapter_model.safetensors").is_file()
+    if method == "dpo":
+        assert margins[0] == 0, "before the first step the model is its own reference"
+    if method == "reward":
+        assert json.loads((folder / "output" / "adapter_config.json").read_text())["task_type"] == "SEQ_CLS"
+
+
+def test_memory_and_checkpoints_are_as_estimated(engine, store):
+    request = {**INIT, "hiddenSize": 512, "layers": 8, "heads": 8}
+    path = store / "wide.json"
+    path.write_text(
+        json.dumps({**request, "texts": str(store / "data/d/train.jsonl"), "output": str(store / "models/wide")})
+    )
+    script = Path(ftops.__file__).parent / "trainer" / "init_model.py"
+    subprocess.run([engine.python, "-P", script, path], check=True, capture_output=True)
+    more = {"max_steps": 3, "sequence_len": 512, "pad_to_sequence_len": True}
+    values = replace(
+        FULL,
+        hyperparameters={**FULL.hyperparameters, **more},
+        base_model="../../../models/wide",
+        prepared_path="../../../cache/tokens/wide",
+        validation_path=None,
+    )
+    folder, process = begin(engine, store, "wide", 1, values)
+    told = finish(folder, process)
+    shape = Shape.of(json.loads((store / "models/wide/config.json").read_text()))
+    assert shape is not None
+    load = Load.of(shape, yaml.safe_load((folder / "config.yaml").read_text()), 0)
+    used = max(each.get("memory/max_resident_gib", 0) for each in told) * GIB
+    found = memory(load, cpu=True)
+    assert found.low < used < found.high
+    (kept,) = (folder / "output").glob("checkpoint-*")
+    size = sum(each.stat().st_size for each in kept.iterdir())
+    assert checkpoint(load) == pytest.approx(size, rel=0.02)
+    weights = (folder / "output" / "model.safetensors").stat().st_size
+    assert weights == pytest.approx(4 * shape.parameters, rel=0.01)

@@ -74,6 +74,8 @@ def test_the_end_of_a_trainer_is_written(tmp_path):
     assert (found["exitCode"], found["signal"], found["timedOut"], found["stopSignal"]) == (7, None, False, None)
     assert before <= found["startedAt"] <= found["endedAt"] <= time.time()
     assert found["host"] == os.uname().nodename
+    assert found["peakMemory"] > 1 << 20
+    assert 0 < found["cpuSeconds"] < 10
     assert log(tmp_path) == f"{tmp_path} value\n"
     assert not is_locked(tmp_path / "lock")
     assert sorted(path.name for path in tmp_path.iterdir()) == [

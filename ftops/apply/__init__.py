@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import assert_never
 
@@ -23,6 +23,7 @@ from ftops.journal import Interrupted, Journal, interrupted
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace
 from ftops.store import open_store
+from ftops.training import Resume
 from ftops.values import (
     Address,
     Analyze,
@@ -56,11 +57,17 @@ __all__ = [
 
 
 def apply(
-    plan: Plan, workspace: Workspace, observed: Observed, results_folder: Path | None, tell: Callable[[News], None]
+    plan: Plan,
+    workspace: Workspace,
+    observed: Observed,
+    results_folder: Path | None,
+    tell: Callable[[News], None],
+    resume: Mapping[Address, Resume] | None = None,
 ) -> Applied:
     """How every change of `plan` ended.
 
-    With `results_folder`, records are written below it and nothing is committed. Raises ExternalError or UsageError
+    With `results_folder`, records are written below it and nothing is committed; `resume` says where the next attempts of
+    trainings begin, where that was chosen. Raises ExternalError or UsageError
     where nothing can be begun: another apply works here, the store or git can't be written.
     """
     store = open_store(workspace.store.root)
@@ -72,7 +79,7 @@ def apply(
             heal(workspace.repository)
         write_back = WriteBack.open(workspace, results_folder, trailers)
         changes = {change.address: change for change in plan.changes}
-        work = Work(workspace, store, observed, changes, write_back, journal, tell)
+        work = Work(workspace, store, observed, changes, write_back, journal, tell, resume or {})
         uri = _tracking_uri(workspace)
         if _is_tracked(plan) or tracking.pending(store.root):
             tracking.start_mirror(store.root, uri)

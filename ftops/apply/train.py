@@ -13,13 +13,15 @@ from ftops import executors, pipeline, tracking
 from ftops.apply.news import DataProgress, Notice, TrainingProgress
 from ftops.apply.register import commit
 from ftops.apply.work import Work
-from ftops.configs import render
+from ftops.checkpoints import Torn, verify
+from ftops.configs import Config, refuse_to_resume, render
 from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.project import Runner
-from ftops.kinds.training_run import model_digest, run_address
+from ftops.kinds.training_run import TrainingRun, model_digest, run_address
 from ftops.plan import runner_of
+from ftops.trainer.distributed import launcher
 from ftops.training import Ended, Start, Training, last_checkpoint, make_model
 from ftops.training import train as follow_training
 from ftops.values import Address, Change, MakeBaseModel, PrepareData, Run, RunState, Train, run_id
@@ -79,10 +81,11 @@ def train(work: Work, change: Change, step: Train) -> str:
     recorded = None if history is None else history.runs.get(step.digest)
     training = Training(
         Run(step.run_id, step.run, step.digest, 0, RunState.PENDING),
-        start=lambda resume: _start(work, change, resume),
+        start=lambda source: _start(work, change, step, source),
         begun=lambda folder: _track(work, change, folder),
         first_attempt=1 if recorded is None else recorded.attempts + 1,
         resume_run=step.resume_run,
+        resume=work.resume.get(change.address),
     )
     ended = follow_training(
         training,
@@ -96,15 +99,20 @@ def train(work: Work, change: Change, step: Train) -> str:
     return f"{step.run_id} attempt {ended.attempt}"
 
 
-def _start(work: Work, change: Change, resume: str | None) -> Start:
-    """How an attempt is started: with the rendered config, and the plugin that writes events."""
+def _start(work: Work, change: Change, step: Train, source: str | None) -> Start:
+    """How an attempt is started: with the rendered config, and the plugin that writes events.
+
+    `source` is the checkpoint that it goes on from, relative to its folder. Raises PlanError where it can't.
+    """
     _require_inputs(work, change)
     run = work.run(change.address)
     runner = runner_of(run, work.workspace.specs.project)
-    config = render([change], work.changes, work.workspace, resume)[change.address]
+    config = render([change], work.changes, work.workspace, source)[change.address]
+    if source is not None:
+        _check_resume(work, change, config, Path(os.path.normpath(work.store.attempt(step.run_id, 1) / source)))
     command, path = _axolotl(runner)
     job = executors.Job(
-        argv=(command, "train", "config.yaml", "--launcher", "python"),
+        argv=(command, "train", "config.yaml", *launcher(runner.gpus)),
         files={"config.yaml": config.text.encode(), **plugin_files()},
         env={
             **path,
@@ -115,8 +123,8 @@ def _start(work: Work, change: Change, resume: str | None) -> Start:
             # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
             **({} if runner.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
         },
-        timeout=run.spec.timeout,
-        reads=tuple(_reads(work, change, resume)),
+        timeout=_limit(run, runner),
+        reads=tuple(_reads(work, change, source)),
         writes=(work.store.tokens(change.inputs["dataset"]),),
     )
     about = {
@@ -126,6 +134,20 @@ def _start(work: Work, change: Change, resume: str | None) -> Start:
         "inputCommit": work.observed.commit,
     }
     return Start(job, about)
+
+
+def _limit(run: TrainingRun, runner: Runner) -> float:
+    """The seconds that an attempt may take: by the time limit, and by the budget."""
+    hours = run.spec.budget.gpu_hours
+    return run.spec.timeout if hours is None else min(run.spec.timeout, hours * 3600 / max(runner.gpus, 1))
+
+
+def _check_resume(work: Work, change: Change, config: Config, source: Path) -> None:
+    """Raises PlanError or ExternalError where a training with `config` can't go on from checkpoint `source`."""
+    checkpoint = verify(source)
+    if isinstance(checkpoint, Torn):
+        raise ExternalError(Diagnostic(f"{source} is torn: {checkpoint.reason}", address=str(change.address)))
+    refuse_to_resume(work.workspace, change.address, config, checkpoint)
 
 
 def _axolotl(runner: Runner) -> tuple[str, dict[str, str]]:
@@ -226,7 +248,7 @@ def _refuse_changed(work: Work, address: Address) -> None:
 
 def _failed(work: Work, address: Address, step: Train, ended: Ended) -> RunFailed:
     whole = last_checkpoint(work.store, step.run_id)
-    begin = "begins again" if whole is None else f"goes on from its {whole[1].path.name}"
+    begin = "begins again" if whole is None else f"goes on from its {whole.path.name}"
     return RunFailed(
         Diagnostic(
             f"{step.run_id} attempt {ended.attempt} {ended.phase}: {ended.reason}",

@@ -14,13 +14,17 @@ from ftops.kinds.training_run import TrainingRun
 from ftops.observe import Workspace
 from ftops.records import Record
 from ftops.store import Store
+from ftops.training import Resume
 from ftops.values import Address, Change, Observed
 from ftops.write_back import WriteBack
 
 
 @dataclass(slots=True)
 class Work:
-    """One apply: where it works, what the plan was made from, and `pending`: the records that are written next."""
+    """One apply: where it works, what the plan was made from, and `pending`: the records that are written next.
+
+    `resume` says where trainings begin of which a person chose it.
+    """
 
     workspace: Workspace
     store: Store
@@ -29,6 +33,7 @@ class Work:
     write_back: WriteBack
     journal: Journal
     tell: Callable[[News], None]
+    resume: Mapping[Address, Resume] = field(default_factory=dict)
     pending: dict[str, Record] = field(default_factory=dict)
 
     def dataset(self, name: str) -> Dataset:

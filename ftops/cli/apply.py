@@ -6,36 +6,56 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
 from ftops.cli import wants_color
 from ftops.cli.plan import Choice, choosing, sealed_plan
-from ftops.errors import Diagnostic, ExternalError, PlanError, RunFailed, UsageError
+from ftops.errors import Diagnostic, ExternalError, PlanError, RunFailed, UsageError, did_you_mean
 from ftops.render import plan_text, saved_seal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FrameType
 
     from ftops.apply import Applied
     from ftops.observe import Workspace
-    from ftops.values import Observed, Plan
+    from ftops.training import Resume
+    from ftops.values import Address, Observed, Plan
 
 
-@click.command(epilog="Examples:  ftops apply    ftops apply --yes --target Dataset/example    ftops apply plan.json")
+EXAMPLES: Final = """\b
+Examples:
+  ftops apply
+  ftops apply --yes --target Dataset/example
+  ftops apply plan.json
+  ftops apply --resume tiny-base=best
+"""
+
+
+@click.command(epilog=EXAMPLES)
 @click.argument("saved", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Don't ask; needed where no terminal is there to answer.")
 @click.option("--no-commit", is_flag=True, help="Commit nothing; needs --results.")
 @click.option(
     "--results", type=click.Path(file_okay=False, path_type=Path), help="Write the records below this folder instead."
 )
+@click.option(
+    "--resume",
+    "begins",
+    multiple=True,
+    metavar="NAME=WHERE",
+    help="Where the next attempt of TrainingRun NAME begins: `best`, `last` or the step of a checkpoint, `none` for the "
+    "start; repeatable.  [default: last]",
+)
 @choosing
 @click.pass_obj
-def apply(
+def apply(  # noqa: PLR0913  (click gives it every option)
     start: Path,
     saved: Path | None,
     results: Path | None,
+    begins: tuple[str, ...],
     choice: Choice,
     *,
     yes: bool,
@@ -48,8 +68,9 @@ def apply(
     _refuse_pull_requests()
     if no_commit != (results is not None):
         raise UsageError(Diagnostic("--no-commit and --results DIR go together"))
-    if saved is not None and choice:
-        raise UsageError(Diagnostic("a saved plan says what to do: --target and --exclude don't go with it"))
+    if saved is not None and (choice or begins):
+        raise UsageError(Diagnostic("a saved plan says what to do: --target, --exclude and --resume don't go with it"))
+    chosen = _named(begins)
     from ftops.observe import open_workspace
 
     workspace = open_workspace(start)
@@ -57,11 +78,14 @@ def apply(
         text = saved.read_bytes()
         made, observed = _check_saved(workspace, saved, text)
     else:
-        made, observed = sealed_plan(workspace, choice)
+        made, observed = sealed_plan(workspace, choice, chosen)
+    resume = _where(workspace, made, observed, chosen)
     click.echo(plan_text(made, color=wants_color()))
     if not made.has_changes:
         _catch_up(workspace, index=results is None)
         return
+    for address, where in resume.items():
+        click.echo(f"{address} begins at {where.checkpoint.name if where.checkpoint else 'the start'}.")
     if saved is None and not yes:
         _ask()
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started this with SIGINT ignored
@@ -71,10 +95,48 @@ def apply(
 
     watch = Bars() if sys.stdout.isatty() else Lines()
     try:
-        ended = make_so(made, workspace, observed, results, watch)
+        ended = make_so(made, workspace, observed, results, watch, resume)
     finally:
         watch.close()
     _conclude(made, ended)
+
+
+def _named(begins: tuple[str, ...]) -> dict[str, str]:
+    """Where each TrainingRun begins, by its name. Raises UsageError for what is not NAME=WHERE."""
+    found = {}
+    for each in begins:
+        name, equals, where = each.removeprefix("TrainingRun/").partition("=")
+        if not (name and equals) or (where not in ("best", "last", "none") and not where.isdecimal()):
+            raise UsageError(Diagnostic(f"--resume {each}: expected NAME=best, NAME=last, NAME=none or NAME=STEP"))
+        found[name] = where
+    return found
+
+
+def _where(workspace: Workspace, made: Plan, observed: Observed, chosen: Mapping[str, str]) -> dict[Address, Resume]:
+    """The checkpoint that each chosen run begins at. Raises UsageError where it will not begin, or there is no such one."""
+    if not chosen:
+        return {}
+    from ftops.runs.saved import choose
+    from ftops.training import Resume
+    from ftops.values import Address, RunState, Train
+
+    steps = {step.run: step for change in made.changes for step in change.steps if isinstance(step, Train)}
+    found = {}
+    for name, where in chosen.items():
+        step = steps.get(name)
+        if step is None:
+            hint = did_you_mean(name, [*steps]) if steps else "the plan trains nothing"
+            raise UsageError(Diagnostic(f"--resume {name}={where}: the plan does not train {name!r}", hint=hint))
+        live = observed.live.get(step.run_id)
+        if live is not None and live.state in (RunState.RUNNING, RunState.SUCCEEDED):
+            raise UsageError(
+                Diagnostic(f"--resume {name}={where}: {live.id} is {live.state}; apply follows or collects it")
+            )
+        source = live or observed.live.get(step.resume_run or "")
+        if source is None and where != "none":
+            raise UsageError(Diagnostic(f"--resume {name}={where}: {step.run_id} has no checkpoint in this store"))
+        found[Address("TrainingRun", name)] = Resume(None if source is None else choose(workspace, source, where))
+    return found
 
 
 def _catch_up(workspace: Workspace, *, index: bool) -> None:

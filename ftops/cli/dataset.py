@@ -13,6 +13,7 @@ from ftops.cli import text_or_json, wants_color
 from ftops.cli.data_check import bar, look_at, names_a_dataset, records_of
 from ftops.cli.data_files import KIND, Given, Options, checked_spec, given, is_name, name_of, reading, scratch, whole
 from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
+from ftops.numbers import size_text
 
 if TYPE_CHECKING:
     from ftops.observe import Workspace
@@ -327,14 +328,14 @@ def prune(start: Path, names: tuple[str, ...], *, yes: bool) -> None:
     stages = [each for each in found.freed if each.what == pruning.STAGE]
     for each in found.freed:
         if each.what != pruning.STAGE:
-            click.echo(f"{_size(each.bytes):>10}  {each.folder.relative_to(workspace.store.root)}  {each.what}")
+            click.echo(f"{size_text(each.bytes):>10}  {each.folder.relative_to(workspace.store.root)}  {each.what}")
     if stages:
-        click.echo(f"{_size(sum(each.bytes for each in stages)):>10}  {len(stages)} {pruning.STAGE}")
-    click.echo(f"{_size(found.bytes):>10}  in all")
+        click.echo(f"{size_text(sum(each.bytes for each in stages)):>10}  {len(stages)} {pruning.STAGE}")
+    click.echo(f"{size_text(found.bytes):>10}  in all")
     if not yes:
         _ask()
     said = pruning.prune(workspace, found, bare)
-    click.echo(f"Freed {_size(found.bytes)}" + (f"; {said}" if said else "") + ".")
+    click.echo(f"Freed {size_text(found.bytes)}" + (f"; {said}" if said else "") + ".")
     if found.records and (left := update_index(workspace)):
         click.echo(left, err=True)
 
@@ -344,13 +345,3 @@ def _ask() -> None:
         raise UsageError(Diagnostic("nothing was removed: nobody is there to say yes", hint="pass --yes"))
     if not click.confirm("Remove this?"):
         raise click.Abort
-
-
-def _size(size: int) -> str:
-    """`512 B`, `1.4 MiB`."""
-    value, unit = float(size), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"

@@ -5,42 +5,88 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from ftops.errors import Diagnostic, UsageError, did_you_mean
+from ftops.errors import Diagnostic, UsageError
 
-FOLLOW_SECONDS = 0.2
+if TYPE_CHECKING:
+    from ftops.jobs import Observation
+    from ftops.store import Store
+
+FOLLOW_SECONDS: Final = 0.2
+RETRY_SECONDS: Final = 5.0
+"""How long a new attempt is waited for after one that failed under an apply that goes on."""
+
+EXAMPLES: Final = """\b
+Examples:
+  ftops logs tiny-base -f
+  ftops logs tiny-base-0123456789ab --attempt 1
+"""
 
 
-@click.command(epilog="Example:  ftops logs tiny-base -f")
+@click.command(epilog=EXAMPLES)
 @click.argument("name")
-@click.option("-f", "--follow", is_flag=True, help="Go on printing until the training ends.")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the training ends, also over a new attempt.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Which attempt; the last one when absent.")
 @click.pass_obj
 def logs(start: Path, name: str, attempt: int | None, *, follow: bool) -> None:
-    """Print what the training of TrainingRun NAME writes, as it writes it."""
+    """Print what the training of TrainingRun NAME writes, as it writes it.
+
+    NAME is a TrainingRun, whose newest training is meant, or the id of a training (NAME-DIGEST).
+    """
     from ftops.observe import open_workspace
+    from ftops.runs import require_live
     from ftops.store import observe_attempt
 
     store = open_workspace(start).store
-    runs = [run for run in store.runs() if run.name == name.removeprefix("TrainingRun/") and run.attempt]
-    if not runs:
-        known = sorted({run.name for run in store.runs()})
-        raise UsageError(
-            Diagnostic(f"no training of {name!r} in the store of this machine", hint=did_you_mean(name, known))
-        )
-    newest = max(runs, key=lambda run: (store.run(run.id) / "run.json").stat().st_mtime)
-    folder = store.attempt(newest.id, attempt or newest.attempt)
-    if not (folder / "output.log").exists():
-        raise UsageError(Diagnostic(f"{newest.id} has no attempt {attempt or newest.attempt} with a log"))
+    run = require_live(store, name)
+    number: int | None = attempt or run.attempt
+    while number is not None:
+        folder = store.attempt(run.id, number)
+        job = observe_attempt(folder)
+        starting = follow and job is not None and job.state.going_on
+        if not starting and not (folder / "output.log").exists():
+            raise UsageError(Diagnostic(f"{run.id} has no attempt {number} with a log"))
+        job = _print(folder, follow=follow)
+        if not follow or attempt is not None:
+            return
+        before, number = number, _next_attempt(store, run.id, number, job)
+        if number is not None:
+            reason = "" if job is None else f": {job.reason or job.state.value}"
+            click.echo(f"ftops: attempt {before} has ended{reason}; attempt {number} goes on", err=True)
+
+
+def _print(folder: Path, *, follow: bool) -> Observation | None:
+    """Copy the log of an attempt to stdout; with `follow` until its job has ended. Where the job stood at last."""
+    from ftops.store import observe_attempt
+
     out = sys.stdout.buffer
-    with (folder / "output.log").open("rb") as log:
-        while True:
-            job = observe_attempt(folder)  # before reading, so that the last lines are read
-            while text := log.read(65536):
-                out.write(text)
+    offset = 0
+    while True:
+        job = observe_attempt(folder)  # before reading, so that the last lines are read
+        if (path := folder / "output.log").exists():
+            with path.open("rb") as log:
+                log.seek(offset)
+                while text := log.read(65536):
+                    out.write(text)
+                offset = log.tell()
             out.flush()
-            if not (follow and job is not None and job.state.going_on):
-                return
-            time.sleep(FOLLOW_SECONDS)
+        if not (follow and job is not None and job.state.going_on):
+            return job
+        time.sleep(FOLLOW_SECONDS)
+
+
+def _next_attempt(store: Store, run_id: str, number: int, job: Observation | None) -> int | None:
+    """The attempt that came after one that has ended; waited for a little where an apply may be about to begin it."""
+    from ftops.jobs import JobState
+    from ftops.store import is_locked
+
+    succeeded = job is not None and job.state is JobState.SUCCEEDED
+    deadline = time.monotonic() + (0.0 if succeeded else RETRY_SECONDS)
+    while (last := max(store.attempts(run_id))) <= number:
+        if time.monotonic() >= deadline or not is_locked(store.root / "lock"):
+            return None
+        time.sleep(FOLLOW_SECONDS)
+    return last

@@ -15,7 +15,7 @@ from ftops.errors import Diagnostic, UsageError
 from ftops.render import plan_json, plan_markdown, plan_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ftops.observe import Workspace
     from ftops.values import Observed, Plan
@@ -56,18 +56,26 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
     return target(exclude(chosen))
 
 
-def sealed_plan(workspace: Workspace, choice: Choice) -> tuple[Plan, Observed]:
-    """The plan for a project as it is now, sealed, and what it was made from; nothing is written anywhere."""
-    from ftops.configs import render_plan
+def sealed_plan(workspace: Workspace, choice: Choice, begins: Collection[str] = ()) -> tuple[Plan, Observed]:
+    """The plan for a project as it is now, sealed, and what it was made from; nothing is written anywhere.
+
+    Of the TrainingRuns `begins` a person said where they begin.
+    """
+    from ftops.configs import check_resumes, render_plan
+    from ftops.costs import with_costs
     from ftops.observe import observe
     from ftops.plan import make_plan, make_seal
     from ftops.rowdiff import with_rows
+    from ftops.values import Address
 
     observed = observe(workspace)
     plan = make_plan(workspace.specs, observed, targets=choice.targets, excludes=choice.excludes)
     plan = with_rows(plan, workspace.specs, observed, workspace.root, workspace.store)
-    configs = {str(address): config.digest for address, config in render_plan(plan, workspace).items()}
-    return replace(plan, seal=make_seal(plan, workspace.specs, observed, configs)), observed
+    configs = render_plan(plan, workspace)
+    check_resumes(plan, workspace, configs, {Address("TrainingRun", name) for name in begins})
+    plan = with_costs(plan, {address: config.tree for address, config in configs.items()}, workspace, observed)
+    digests = {str(address): config.digest for address, config in configs.items()}
+    return replace(plan, seal=make_seal(plan, workspace.specs, observed, digests)), observed
 
 
 @click.command(epilog="Example:  ftops plan --target TrainingRun/tiny-base --out plan.json")

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ftops.errors import Diagnostic, UsageError, did_you_mean
+from ftops.cli import text_or_json, wants_color
+from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from ftops.observe import Workspace
+    from ftops.telemetry import Checkpoints, RunView
+    from ftops.values import Run
+
+SHOW: Final = """\b
+Examples:
+  ftops run show tiny-base
+  ftops run show tiny-base-0123456789ab --html run.html
+"""
+
+CHECKPOINTS: Final = """\b
+Examples:
+  ftops run checkpoints tiny-base
+  ftops run checkpoints tiny-base --metric eval_loss --verify
+  ftops run checkpoints tiny-base --prune
+"""
 
 
-@click.group(epilog="Example:  ftops run render tiny-base")
+@click.group(epilog="Example:  ftops run show tiny-base")
 def run() -> None:
-    """Look into a training run."""
+    """Look into a training run: its config, its curve, its checkpoints."""
 
 
 @run.command(epilog="Example:  ftops run render tiny-base > config.yaml")
@@ -33,3 +55,99 @@ def render(start: Path, name: str) -> None:
     changes = {change.address: change for change in plan.changes}
     config = configs.render([changes[address]], changes, workspace)[address]
     click.echo(config.text.rstrip("\n"))
+
+
+@run.command(epilog=SHOW)
+@click.argument("name")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a page with pictures there instead: one file that needs no network.",
+)
+@text_or_json
+@click.pass_obj
+def show(start: Path, name: str, page: Path | None, form: str) -> None:
+    """Show how the training of TrainingRun NAME goes, or went: step, loss, speed, memory, attempts, checkpoints.
+
+    NAME is a TrainingRun, whose newest training is shown, or the id of a training (NAME-DIGEST). Of one that was done on
+    another machine, what its record says is shown.
+    """
+    from ftops.observe import open_workspace
+    from ftops.render.run import run_json
+    from ftops.runs import read_run
+
+    view = read_run(open_workspace(start), name)
+    if page is not None:
+        from ftops.render.run_page import run_page
+        from ftops.store import write_atomic
+
+        write_atomic(page, run_page(view))
+    elif form == "json":
+        click.echo(run_json(view))
+    else:
+        _print(view)
+
+
+def _print(view: RunView) -> None:
+    from ftops.render.curve import FINE, PLAIN
+    from ftops.render.run import run_text
+
+    look = FINE if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN
+    click.echo(run_text(view, width=shutil.get_terminal_size().columns, color=wants_color(), look=look))
+
+
+@run.command(epilog=CHECKPOINTS)
+@click.argument("name")
+@click.option("--metric", help="What says which is best.  [default: that of the spec, else eval_loss, else loss]")
+@click.option(
+    "--mode", type=click.Choice(["min", "max"]), help="Whether less or more of it is better.  [default: as known of it]"
+)
+@click.option("--verify", "deep", is_flag=True, help="Read every byte of them, and compute the digests of their files.")
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Remove those that nobody needs: all but the last ones that the spec keeps, and the best.",
+)
+@click.option("--yes", is_flag=True, help="With --prune: don't ask; needed where no terminal is there to answer.")
+@text_or_json
+@click.pass_obj
+def checkpoints(start: Path, /, name: str, form: str, *, deep: bool, prune: bool, **options: Any) -> None:
+    """List the checkpoints of TrainingRun NAME: step, metric, size, whether each is whole, and which is the best.
+
+    NAME is a TrainingRun, whose newest training is meant, or the id of a training (NAME-DIGEST).
+    Exits with 5 where --verify finds a torn one.
+    """
+    from ftops.observe import open_workspace
+    from ftops.render.run import checkpoints_json, checkpoints_text
+    from ftops.runs import require_live
+    from ftops.runs.saved import read_checkpoints
+
+    workspace = open_workspace(start)
+    live = require_live(workspace.store, name)
+    found = read_checkpoints(workspace, live, options["metric"], options["mode"], deep=deep)
+    click.echo(checkpoints_json(found) if form == "json" else checkpoints_text(found))
+    if prune:
+        _prune(workspace, live, found, yes=options["yes"])
+    if deep and (torn := [each for each in found.saved if each.state == "torn"]):
+        raise ChecksFailed(*(Diagnostic(f"{each.path} is torn: {each.reason}") for each in torn))
+
+
+def _prune(workspace: Workspace, live: Run, found: Checkpoints, *, yes: bool) -> None:
+    from ftops.numbers import counted, size_text
+    from ftops.runs.saved import dispensable, remove
+
+    gone = dispensable(workspace, live, found)
+    if not gone:
+        click.echo("Nothing to remove.", err=True)
+        return
+    click.echo(f"To remove: {', '.join(each.path for each in gone)}", err=True)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(Diagnostic("nothing was removed: nobody is there to say yes", hint="pass --yes"))
+        if not click.confirm("Remove this?", err=True):
+            raise click.Abort
+    for each in gone:
+        remove(workspace.store, live.id, each)
+    click.echo(f"Removed {counted(len(gone), 'checkpoint')}, {size_text(sum(each.size for each in gone))}.", err=True)

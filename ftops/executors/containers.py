@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ftops import wrapper
 from ftops.executors.folders import Owner
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from ftops.values import Json
 
 WRAPPER: Final = "wrapper.py"
-"""In the attempt folder: a copy, which the user in the container can read wherever ftops is installed."""
+SAMPLER: Final = "sampling.py"
+"""Both in the attempt folder: copies, which the user in the container can read wherever ftops is installed."""
 CACHE: Final = "/ftops/cache"
 PROCESSES: Final = 8192
 """Far above what a training starts (loaders and threads of every GPU), far below what a machine bears."""
@@ -32,6 +34,12 @@ class Scene:
     cache: Path
     owner: Owner
     programs: tuple[Path, ...] = ()
+
+
+def wrapper_files() -> dict[str, bytes]:
+    """What runs in the container beside the trainer: content by name."""
+    beside = Path(wrapper.__file__)
+    return {name: beside.with_name(name).read_bytes() for name in (WRAPPER, SAMPLER)}
 
 
 def inside(path: Path) -> str:

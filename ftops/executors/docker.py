@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ftops import wrapper
 from ftops.engine import require_engine
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import (
@@ -31,7 +30,7 @@ from ftops.executors import (
     Unreachable,
     Unsure,
 )
-from ftops.executors.containers import WRAPPER, Scene, container, is_of
+from ftops.executors.containers import Scene, container, is_of, wrapper_files
 from ftops.executors.folders import Owner, discard, find_handle, free_bytes, give, read_handle, take, write_stop
 from ftops.jobs import JobState, Observation, out_of_memory
 from ftops.journal import fault
@@ -94,7 +93,7 @@ class DockerExecutor:
         if isinstance(silent := self._ask(self._require_image), Unreachable):
             raise ExternalError(Diagnostic(f"{key.name} was not started: {silent.reason}"))
         self._share(job, scene)
-        job = replace(job, files={**job.files, WRAPPER: Path(wrapper.__file__).read_bytes()})
+        job = replace(job, files={**job.files, **wrapper_files()})
         if (lock := take(folder, job, scene.owner if os.geteuid() == 0 else None)) is None:
             return Exists(read_handle(folder, key))
         handle = read_handle(folder, key)

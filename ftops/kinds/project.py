@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, f
 from pydantic_core import PydanticCustomError
 
 from ftops.errors import Diagnostic, UsageError
-from ftops.fields import Name, RelativePath, Strict
+from ftops.fields import Name, RelativePath, Size, Strict
 from ftops.kinds.docker import Docker
 from ftops.kinds.resource import Resource
 from ftops.values import Json
@@ -30,6 +30,20 @@ class Capabilities(Strict):
     """What a runner has; the rendered config depends on it."""
 
     gpus: int = Field(default=0, ge=0, description="How many GPUs; 0 renders for a CPU.")
+    compute: float | None = Field(
+        default=None,
+        ge=3.0,
+        le=20.0,
+        description="CUDA compute capability of the GPUs, such as 9.0 (H100), 8.9 (RTX 4090) or 7.5 (T4): what they can't do "
+        "is refused.",
+    )
+    gpu_memory: Size | None = Field(default=None, ge=1 << 30, description="Memory of one GPU, such as 80GiB.")
+
+    @model_validator(mode="after")
+    def _of_gpus(self) -> Capabilities:
+        if not self.gpus and (self.compute is not None or self.gpu_memory is not None):
+            raise PydanticCustomError("gpus", "compute and gpuMemory are those of GPUs: say how many there are in gpus")
+        return self
 
 
 class Runner(Strict):

@@ -9,17 +9,19 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ftops.errors import Diagnostic, PlanError
+from ftops.estimates import Estimate
 from ftops.fields import Duration, Name, RelativePath, Strict, exactly_one
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
-from ftops.trainer.config import ADAPTERS, Adapter, adapter_of, template_for
+from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
+from ftops.trainer.distributed import KEYS, Strategy
+from ftops.trainer.metrics import better
 from ftops.values import (
     Action,
     Address,
     Change,
     ChangeClass,
     CommitRecords,
-    Estimate,
     Json,
     MakeBaseModel,
     Reason,
@@ -86,9 +88,42 @@ class BaseModelSpec(Strict):
         return self
 
 
+class Best(Strict):
+    """Which checkpoint is the best: the run ends with its weights."""
+
+    metric: str = Field(pattern=r"^[A-Za-z0-9_./-]{1,100}$", description="As the evaluation names it: eval_loss.")
+    mode: Literal["min", "max"] = Field(
+        default="min", description="Whether less or more of it is better; where it is known, it need not be said."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Json) -> Json:
+        if isinstance(value, dict) and "mode" not in value and isinstance(metric := value.get("metric"), str):
+            if (mode := better(metric)) is None:
+                words = "is more of {metric} better, or less? Say mode: max, or mode: min"
+                raise PydanticCustomError("mode", words, {"metric": metric})
+            return {**value, "mode": mode}
+        return value
+
+
 class Checkpoints(Strict):
     every: int = Field(default=50, ge=1, description="Steps between two checkpoints.")
-    keep: int = Field(default=2, ge=1, description="How many are kept while training.")
+    keep: int = Field(default=2, ge=1, description="How many are kept while training; the best is kept beside them.")
+    best: Best | None = Field(default=None, description=Best.__doc__)
+
+
+class Budget(Strict):
+    """What a training may take: where it would take more, plan and apply refuse."""
+
+    gpu_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="Hours of all GPUs together (of the machine, where it has none); it is stopped then.",
+    )
+    disk_gib: float | None = Field(
+        default=None, gt=0, alias="diskGiB", description="GiB of checkpoints and weights in the store."
+    )
 
 
 class RunTracking(Strict):
@@ -98,21 +133,27 @@ class RunTracking(Strict):
 class TrainingRunSpec(Strict):
     dataset: Name = Field(description="The Dataset to train on.")
     base_model: BaseModelSpec
-    method: Literal["full", "lora", "qlora", "dpo"] = Field(
-        description="What is trained: all weights, a LoRA adapter, or one beside weights of 4 bits (qlora); dpo: to prefer "
-        "the better of two answers."
+    method: Literal["full", "lora", "qlora", "dpo", "orpo", "kto", "reward"] = Field(
+        description="What is trained: all weights, a LoRA adapter, or one beside weights of 4 bits (qlora), to answer as the "
+        "data do; dpo, orpo, kto: to prefer the better of two answers; reward: a model that scores answers."
     )
     adapter: Literal["lora", "qlora", "none"] | None = Field(
         default=None,
-        description="With dpo: what is trained by it; lora when absent. Every other method says it itself.",
+        description="With dpo, orpo, kto and reward: what is trained by them; lora when absent. Other methods say it themselves.",
     )
     template: RelativePath | None = Field(
         default=None, description="Jinja template of the Axolotl config, under templates/; by method when absent."
     )
     runner: Name | None = Field(default=None, description="A runner of ftops.yaml; its defaultRunner when absent.")
+    distributed: Strategy | None = Field(
+        default=None,
+        description="On a runner with several GPUs: what is divided among them. Nothing (ddp, as when absent), the "
+        "optimizer's states (zero1), gradients too (zero2), weights too (zero3, fsdp).",
+    )
     hyperparameters: dict[str, Json] = Field(default_factory=dict, description="Axolotl's keys, in its own spelling.")
     checkpoints: Checkpoints = Field(default_factory=Checkpoints)
     timeout: Duration = Field(default=86400, description="The training is stopped after this time.")
+    budget: Budget = Field(default_factory=Budget)
     on_change: Literal["retrain", "resume"] = Field(
         default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
     )
@@ -122,7 +163,17 @@ class TrainingRunSpec(Strict):
     def _says_its_adapter(self) -> TrainingRunSpec:
         if self.adapter is not None and self.method in ADAPTERS:
             raise PydanticCustomError(
-                "adapter", "adapter goes with method dpo: {method} says it already", {"method": self.method}
+                "adapter",
+                "adapter goes with {methods}: {method} says it already",
+                {"methods": ", ".join(PREFERENCES), "method": self.method},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _says_one_strategy(self) -> TrainingRunSpec:
+        if self.distributed is not None and (both := [key for key in KEYS if key in self.hyperparameters]):
+            raise PydanticCustomError(
+                "distributed", "distributed says it already: leave out the hyperparameter {key}", {"key": both[0]}
             )
         return self
 
@@ -253,6 +304,8 @@ class TrainingRun(Resource):
             "dataset": context.digest_of(dataset_address(spec.dataset)),
             "baseModel": self._base_model(context),
         }
+        if (best := spec.checkpoints.best) is not None:  # then which steps are saved decides what the run ends with
+            inputs["best"] = {**best.model_dump(), "every": spec.checkpoints.every}
         if (text := context.observed.templates.get(spec.template or template_for(spec.method))) is not None:
             inputs["template"] = digest(text)
         return inputs

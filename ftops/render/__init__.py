@@ -10,7 +10,7 @@ from ftops.render.markdown import diagnostics_github, plan_markdown
 from ftops.render.progress import status_json, status_text, training_text
 from ftops.render.saved import as_json, diagnostics_json, plan_from_json, plan_json, saved_seal
 from ftops.render.text import diagnostics_text, plan_text
-from ftops.render.words import clean, clock, mask, step_text
+from ftops.render.words import clean, clock, mask, shown, step_text
 
 __all__ = [
     "as_json",
@@ -33,6 +33,7 @@ __all__ = [
     "plan_markdown",
     "plan_text",
     "saved_seal",
+    "shown",
     "status_json",
     "status_text",
     "step_text",

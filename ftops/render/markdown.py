@@ -7,7 +7,17 @@ from collections.abc import Iterable
 from typing import Final
 
 from ftops.errors import Diagnostic, Severity
-from ftops.render.words import SYMBOLS, clean, estimate_text, noteworthy, rows_text, shown, step_text, summary
+from ftops.render.words import (
+    SYMBOLS,
+    clean,
+    cost_lines,
+    estimate_text,
+    noteworthy,
+    rows_text,
+    shown,
+    step_text,
+    summary,
+)
 from ftops.values import Change, Plan, Reason
 
 LIMIT: Final = 65_000
@@ -66,6 +76,8 @@ def _row(change: Change) -> str:
         why.append(code(rows_text(change.rows)))
     if change.estimate is not None:
         why.append(code(estimate_text(change.estimate)))
+    if change.cost is not None:
+        why += map(code, cost_lines(change.cost))
     if change.note:
         why.append(code(change.note[:1000]))
     kind = "unchanged" if change.is_noop else f"{change.action.value}, {change.change_class.value}"

@@ -67,21 +67,25 @@ def training_text(training: Training) -> str:
     return ", ".join(parts)
 
 
+def paint_phase(phase: str, width: int = 0, *, color: bool = False) -> str:
+    """A phase in its colour, filled up to `width`."""
+    paint = _COLORS.get(phase) if color else None
+    return f"{paint}{phase:<{width}}{_RESET}" if paint else f"{phase:<{width}}"
+
+
 def status_text(rows: Sequence[Standing], *, color: bool = False) -> str:
     """A line for each resource: its address, its phase, and how far its training is."""
     wide = max((len(str(each.address)) for each in rows), default=0)
     lines = []
     for each in rows:
-        phase = f"{each.phase:<10}"
-        paint = _COLORS.get(each.phase) if color else None
+        phase = paint_phase(each.phase, 10, color=color)
         far = [each.run or ""]
         if each.step is not None:
             far.append(f"step {each.step}" if each.max_steps is None else f"step {each.step}/{each.max_steps}")
         if each.eta is not None:
             far.append(f"{clock(each.eta)} left")
-        shown = f"{paint}{phase}{_RESET}" if paint else phase
         lines.append(
-            f"{clean(str(each.address)):<{wide}}  {shown}  {clean(', '.join(part for part in far if part))}".rstrip()
+            f"{clean(str(each.address)):<{wide}}  {phase}  {clean(', '.join(part for part in far if part))}".rstrip()
         )
     return "\n".join(lines) or "There are no resources."
 

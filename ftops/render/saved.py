@@ -13,6 +13,7 @@ from typing import Final, NoReturn, TypeVar
 from pydantic.alias_generators import to_camel
 
 from ftops.errors import Diagnostic, PlanError, Severity
+from ftops.estimates import Cost, Estimate, Range
 from ftops.render.words import counts, escape, masked
 from ftops.values import (
     FORMAT_VERSION,
@@ -20,7 +21,6 @@ from ftops.values import (
     Address,
     Change,
     ChangeClass,
-    Estimate,
     Json,
     Plan,
     Reason,
@@ -120,6 +120,7 @@ def _change(change: Change) -> Json:
         "needs": [str(each) for each in change.needs],
         "note": masked(change.note),
         "estimate": None if change.estimate is None else dataclasses.asdict(change.estimate),
+        "cost": None if change.cost is None else _cost(change.cost),
         "digest": change.digest,
     }
     match change.rows:
@@ -154,6 +155,7 @@ def _change_from(tree: Json, place: str) -> Change:
         needs=tuple(_address(each, f"{place}.needs") for each in _texts(tree.get("needs"), f"{place}.needs")),
         note=_member(tree, "note", str, place),
         estimate=_estimate_from(tree.get("estimate"), place),
+        cost=_cost_from(tree.get("cost"), f"{place}.cost"),
         digest=_member(tree, "digest", (str, type(None)), place),
         rows=_rows_from(tree.get("rows"), f"{place}.rows"),
     )
@@ -165,6 +167,24 @@ def _rows_from(tree: Json, place: str) -> RowChanges | str | None:
     if "notCompared" in _typed(tree, dict, place):
         return str(_member(tree, "notCompared", str, place))
     return RowChanges(*(_member(tree, each.name, int, place) for each in dataclasses.fields(RowChanges)))
+
+
+def _cost(cost: Cost) -> Json:
+    return {to_camel(name): value for name, value in dataclasses.asdict(cost).items()}
+
+
+def _cost_from(tree: Json, place: str) -> Cost | None:
+    if tree is None:
+        return None
+    memory = _member(_typed(tree, dict, place), "memory", dict, place)
+    whole = {name: _member(tree, name, int, place) for name in ("parameters", "trainable", "gpus", "disk")}
+    maybe = {name: _member(tree, name, (int, type(None)), place) for name in ("steps", "measured")}
+    return Cost(
+        memory=Range(*(_member(memory, each.name, int, f"{place}.memory") for each in dataclasses.fields(Range))),
+        like=_member(tree, "like", (str, type(None)), place),
+        **whole,
+        **maybe,
+    )
 
 
 def _estimate_from(tree: Json, place: str) -> Estimate | None:

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ftops.errors import Diagnostic, Severity
-from ftops.render.words import SYMBOLS, clean, estimate_text, noteworthy, rows_text, shown, step_text, summary
+from ftops.render.words import (
+    SYMBOLS,
+    clean,
+    cost_lines,
+    estimate_text,
+    noteworthy,
+    rows_text,
+    shown,
+    step_text,
+    summary,
+)
 from ftops.spec import Resolved
 from ftops.values import Action, Address, Change, Plan, Reason
 
@@ -71,6 +81,8 @@ def _change(change: Change, color: bool) -> Iterator[str]:
         yield from (f"      {number}. {step_text(each)}" for number, each in enumerate(change.steps, 1))
     if change.estimate is not None:
         yield f"      {estimate_text(change.estimate)}"
+    if change.cost is not None:
+        yield from (f"      {line}" for line in cost_lines(change.cost))
     if change.note:
         yield f"      {clean(change.note)}"
 

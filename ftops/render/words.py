@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Final
 
+from ftops.estimates import Cost, Estimate
+from ftops.numbers import gib, percent
 from ftops.values import (
     Action,
     Analyze,
     Change,
     CommitRecords,
-    Estimate,
     FetchData,
     Json,
     LabelVersion,
@@ -126,6 +128,18 @@ def clock(seconds: float) -> str:
 def estimate_text(estimate: Estimate) -> str:
     """`about 2:05 of training, as tiny-base-0123456789ab took`."""
     return clean(f"about {clock(estimate.seconds)} of training, by what {estimate.like} took")
+
+
+def cost_lines(cost: Cost) -> Iterator[str]:
+    """What a training would take, a line for each thing: what is trained, memory, steps and disk."""
+    share = cost.trainable / cost.parameters
+    part = "all" if cost.trainable == cost.parameters else f"{cost.trainable:,} ({percent(share, 2)}) of"
+    steps = "" if cost.steps is None else f", {cost.steps:,} steps"
+    yield f"trains {part} {cost.parameters:,} parameters{steps}, leaves {gib(cost.disk)} on the disk"
+    where = "of each GPU" if cost.gpus else "of the machine"
+    memory = cost.memory
+    measured = "" if cost.measured is None else f"; {cost.like} took {gib(cost.measured)}"
+    yield clean(f"memory {where}: about {gib(memory.expected)} ({gib(memory.low)} to {gib(memory.high)}){measured}")
 
 
 def rows_text(rows: RowChanges | str) -> str:

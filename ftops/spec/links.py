@@ -14,7 +14,7 @@ from ftops.kinds.model import Model
 from ftops.kinds.resource import Reference
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.spec.documents import Path
-from ftops.trainer.config import PAIRS, PREFERENCES
+from ftops.trainer.config import PAIRS, PREFERENCES, unfit
 from ftops.values import Address
 
 MOST_HINTS: Final = 100
@@ -82,10 +82,26 @@ class Links:
             f"{dataset.address} is written {is_written_as} (output.format {dataset.spec.output_format}), "
             f"which method {run.spec.method} can't learn from",
             hint=f"name a data set of shape {'instruction, chat or completion' if pairs else 'preference'}"
-            + (f", or say method {' or '.join(PREFERENCES)}" if pairs else ""),
+            + (f", or say method {', '.join(PREFERENCES[:-1])} or {PREFERENCES[-1]}" if pairs else ""),
             address=str(address),
             where=self.where(address, ("spec", "dataset")),
         )
+
+    def _beyond_runner(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
+        """What the runner can't do."""
+        name = "" if self.project is None else run.spec.runner or self.project.spec.default_runner
+        runner = None if self.project is None else self.project.spec.runners.get(name)
+        if runner is None:
+            return
+        given = run.spec.hyperparameters
+        for fault in unfit(given, run.spec.trained, runner.gpus, runner.capabilities.compute):
+            field = ("hyperparameters", *fault.path) if fault.path[0] in given else ("method",)
+            yield Diagnostic(
+                f"runner {name}: {fault.summary}",
+                hint=fault.hint,
+                address=str(address),
+                where=self.where(address, ("spec", *field)),
+            )
 
     def _run(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
         runners = None if self.project is None else tuple(self.project.spec.runners)
@@ -97,10 +113,18 @@ class Links:
                 address=str(address),
                 where=self.where(address, ("spec", "runner")),
             )
+        yield from self._beyond_runner(address, run)
         dataset = self.resources.get(dataset_address(run.spec.dataset))
         if isinstance(dataset, Dataset) and (dataset.spec.output_format in PAIRS) != (run.spec.method in PREFERENCES):
             yield self._unfit(address, run, dataset)
         base = None if run.spec.base_model.run is None else self.resources.get(run_address(run.spec.base_model.run))
+        if isinstance(base, TrainingRun) and base.spec.method == "reward":
+            yield Diagnostic(
+                f"{base.address} makes a model that scores answers, which can't be taught to give any",
+                hint="name the run that its own base model comes from",
+                address=str(address),
+                where=self.where(address, ("spec", "baseModel", "run")),
+            )
         if isinstance(base, TrainingRun) and base.spec.trained is not None:
             yield Diagnostic(
                 f"{base.address} makes an adapter, not a model that can be trained on",

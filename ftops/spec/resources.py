@@ -18,6 +18,7 @@ from ftops.spec.documents import ABSENT, Document, Path, child, read_documents
 from ftops.spec.faults import Fault, faults, found
 from ftops.spec.links import Links
 from ftops.spec.schema import MODELS
+from ftops.trainer.config import METHODS, adapter_of
 from ftops.trainer.keys import check_hyperparameters
 from ftops.values import API_VERSION, Address, Json, canonical
 
@@ -289,8 +290,9 @@ def _hyperparameters(kind: str, tree: Json) -> Iterator[Fault]:
     if len(spec["hyperparameters"]) > MOST_HYPERPARAMETERS:
         yield Fault(("spec", "hyperparameters"), f"more than {MOST_HYPERPARAMETERS:,} hyperparameters")
         return
-    method = spec.get("method")
-    for each in check_hyperparameters(spec["hyperparameters"], method if isinstance(method, str) else None):
+    method, adapter = spec.get("method"), spec.get("adapter")
+    full = method in METHODS and adapter_of(method, adapter if isinstance(adapter, str) else None) is None
+    for each in check_hyperparameters(spec["hyperparameters"], adapted=not full):
         yield Fault(("spec", "hyperparameters", *each.path), each.summary, each.hint, at_key=True)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 
 from ftops.store import temporary_name
 from ftops.tracking import SQLITE, ModelTracking, version_alias
-from ftops.tracking.curves import Point, batches
+from ftops.tracking.curves import Point, batches, system_points
 from ftops.tracking.names import mask
 from ftops.tracking.progress import (
     Attempt,
@@ -194,25 +194,34 @@ class Mirror:
         self._send_files(mlflow_run, attempt, "config.yaml")
 
     def _send_points(self, run_id: str, attempt: Attempt, progress: Progress) -> None:
-        if not attempt.events.exists():
-            return
         sent = progress.attempts[attempt.number]
-        for points, offset in batches(attempt.events, sent.offset, progress.steps):
-            if points:
+        if attempt.events.exists():
+            for points, offset in batches(attempt.events, sent.offset, progress.steps):
                 self._log(progress.run, points)
-            if offset > sent.offset:
-                sent.offset = offset
-                progress.save(self.root, run_id)
+                if offset > sent.offset:
+                    sent.offset = offset
+                    progress.save(self.root, run_id)
+        if attempt.system.exists():
+            points_in = partial(system_points, begun=attempts(self.root, run_id)[0].request["created"])
+            for points, offset in batches(attempt.system, sent.system, progress.steps, points_in):
+                self._log(progress.run, points)
+                if offset > sent.system:
+                    sent.system = offset
+                    progress.save(self.root, run_id)
 
     def _log(self, mlflow_run: str, points: list[Point]) -> None:
-        self._client.log_batch(mlflow_run, metrics=[Metric(*point) for point in points])
+        if points:
+            self._client.log_batch(mlflow_run, metrics=[Metric(*point) for point in points])
 
     def _end(self, mlflow_run: str, attempt: Attempt) -> None:
         """Files and status of an attempt that is over.
 
         Not output.log: a trainer prints what it likes, and MLflow has more readers than the store.
         """
-        self._send_files(mlflow_run, attempt, "events.jsonl", "result.json")
+        self._send_files(mlflow_run, attempt, "events.jsonl", "system.jsonl", "result.json")
+        if found := self._checkpoints(attempt):
+            name = f"{attempt.folder.name}/checkpoints.json"
+            self._client.log_text(mlflow_run, json.dumps(found, indent=2), name)
         if attempt.state is RunState.SUCCEEDED:
             self._client.log_text(mlflow_run, json.dumps(self._reference(attempt), indent=2), "model/model.json")
         ended = attempt.job.ended if attempt.job is not None else None
@@ -229,6 +238,17 @@ class Mirror:
         output = attempt.folder / "output"
         files = {each.name: each.stat().st_size for each in sorted(output.glob("*")) if each.is_file()}
         return {"run": attempt.folder.parent.name, "path": output.relative_to(self.root).as_posix(), "files": files}
+
+    def _checkpoints(self, attempt: Attempt) -> Json:
+        """Where the checkpoints are that an attempt left, by step; their bytes stay in the store."""
+        found = sorted(attempt.folder.glob("output/checkpoint-*"), key=lambda path: (len(path.name), path.name))
+        return {
+            path.name.removeprefix("checkpoint-"): {
+                "path": path.relative_to(self.root).as_posix(),
+                "size": sum(each.lstat().st_size for each in path.rglob("*") if not each.is_dir()),
+            }
+            for path in found
+        }
 
     # -------------------------------------------------------------------------------------------------- models
 

@@ -36,10 +36,11 @@ def write_json(path: Path, value: Json) -> None:
 
 @dataclass(slots=True)
 class Sent:
-    """What MLflow has got of one attempt: `offset` bytes of events.jsonl; `done` when nothing more can come."""
+    """What MLflow has got of one attempt: so many bytes of events.jsonl and of system.jsonl; `done` when nothing more can come."""
 
     offset: int = 0
     done: bool = False
+    system: int = 0
 
 
 @dataclass(slots=True)
@@ -98,6 +99,10 @@ class Attempt:
     def events(self) -> Path:
         return self.folder / "events.jsonl"
 
+    @property
+    def system(self) -> Path:
+        return self.folder / "system.jsonl"
+
 
 def attempts(store_root: Path, run_id: str) -> list[Attempt]:
     """The attempts of a run that want to be seen in MLflow, first to last."""
@@ -153,9 +158,13 @@ def unsent(store_root: Path, run_id: str) -> bool:
     progress = Progress.load(store_root, run_id)
     for attempt in attempts(store_root, run_id):
         sent = progress.attempts.get(attempt.number)
-        if sent is None or (not sent.done and (attempt.over or _has_line(attempt.events, sent.offset))):
+        if sent is None or (not sent.done and (attempt.over or _has_more(attempt, sent))):
             return True
     return False
+
+
+def _has_more(attempt: Attempt, sent: Sent) -> bool:
+    return _has_line(attempt.events, sent.offset) or _has_line(attempt.system, sent.system)
 
 
 def _has_line(path: Path, offset: int) -> bool:

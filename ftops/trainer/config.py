@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from ftops.trainer.distributed import keys_of
 from ftops.trainer.keys import OWNED, KeyFault, check_config, owner, plugins_for
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Adapter = Literal["lora", "qlora"]
 ADAPTERS: Final[Mapping[str, Adapter | None]] = {"full": None, "lora": "lora", "qlora": "qlora"}
 """The methods that say themselves what is trained: an adapter, or all weights. They learn from answers."""
-PREFERENCES: Final = ("dpo",)
+PREFERENCES: Final = ("dpo", "orpo", "kto", "reward")
 """The methods that learn which of two answers is the better one."""
 PAIRS: Final = ("preference",)
 """The forms of data that hold a better and a worse answer each: what PREFERENCES learn from, and no other method."""
@@ -30,10 +31,11 @@ OUTPUT: Final = "output"
 
 @dataclass(frozen=True, slots=True)
 class RunValues:
-    """What a config is rendered from. Paths are relative to the attempt's folder; `gpus` is what the runner declares.
+    """What a config is rendered from. Paths are relative to the attempt's folder.
 
     `adapter` is what the spec says of one. `best` is (metric, "min" or "max"): the weights that the run ends with are those of
-    its best checkpoint.
+    its best checkpoint. `gpus` and their `compute` capability (9.0 for an H100; None where nobody says it) are what the
+    runner declares, `distributed` how the training is spread over several.
     """
 
     method: str
@@ -50,6 +52,8 @@ class RunValues:
     keep: int = 2
     best: tuple[str, str] | None = None
     gpus: int = 0
+    compute: float | None = None
+    distributed: str | None = None
 
 
 def adapter_of(method: str, said: str | None) -> Adapter | None:
@@ -104,9 +108,9 @@ def owned_values(values: RunValues) -> dict[str, Json]:
         "revision_of_model": values.revision,
         "adapter": adapter,
         "load_in_4bit": True if adapter == "qlora" else None,
-        "rl": values.method if values.method in PREFERENCES else None,
-        "datasets": [dataset_entry(values.train_path, values.data_format)],
-        "test_datasets": [dataset_entry(values.validation_path, values.data_format)]
+        **_PREFERRING.get(values.method, {}),
+        "datasets": [dataset_entry(values.train_path, values.data_format, values.method)],
+        "test_datasets": [dataset_entry(values.validation_path, values.data_format, values.method)]
         if values.validation_path
         else None,
         "dataset_prepared_path": values.prepared_path,
@@ -115,6 +119,7 @@ def owned_values(values: RunValues) -> dict[str, Json]:
         "save_steps": values.every,
         "save_total_limit": values.keep,
         "plugins": plugins_for(values.hyperparameters),
+        **keys_of(values.distributed, values.gpus, four_bits=adapter == "qlora"),
     }
     if values.best is not None:
         metric, mode = values.best
@@ -125,6 +130,14 @@ def owned_values(values: RunValues) -> dict[str, Json]:
         }
     return {key: value for key, value in decided.items() if value is not None}
 
+
+_PREFERRING: Final[Mapping[str, Mapping[str, Json]]] = {
+    "dpo": {"rl": "dpo"},
+    "orpo": {"rl": "orpo"},
+    "kto": {"rl": "kto", "remove_unused_columns": False},
+    "reward": {"reward_model": True},
+}
+"""How Axolotl is told which of PREFERENCES is meant."""
 
 _READ_AS: Final[Mapping[str, Mapping[str, Json]]] = {
     "alpaca": {"ds_type": "json", "type": "alpaca"},
@@ -147,20 +160,22 @@ _READ_AS: Final[Mapping[str, Mapping[str, Json]]] = {
         },
     },
     "completion": {"ds_type": "json", "type": "completion", "field": "text"},
-    # Axolotl drops ds_type, roles and mappings of an entry for pairs: the rows have its own names.
-    "preference": {
-        "type": "chat_template.default",
-        "field_messages": "messages",
-        "field_chosen": "chosen",
-        "field_rejected": "rejected",
-    },
 }
-"""How Axolotl is told to read each form that `outputs.py` writes."""
+"""How Axolotl is told to read each form that `outputs.py` writes, but for PAIRS."""
+
+_PAIRS_READ_AS: Final[Mapping[str, Mapping[str, Json]]] = {
+    # Of an entry for dpo, orpo or kto Axolotl drops ds_type, roles and mappings: the rows have its own names.
+    "dpo": {"type": "chat_template.default"},
+    "orpo": {"type": "ftops_rows.pairs"},
+    "kto": {"type": "ftops_rows.judged"},
+    "reward": {"ds_type": "json", "type": "ftops_rows.scored"},
+}
+"""The same for pairs, by method; where Axolotl would want the rows in another form, `plugin/ftops_rows` makes it."""
 
 
-def dataset_entry(path: str, data_format: str) -> dict[str, Json]:
-    """The entry of `datasets` for the file `path`. Raises KeyError for a form that is not written."""
-    return {"path": path, **_READ_AS[data_format]}
+def dataset_entry(path: str, data_format: str, method: str) -> dict[str, Json]:
+    """The entry of `datasets` for the file `path`. Raises KeyError for a form that is not written, or not for `method`."""
+    return {"path": path, **(_PAIRS_READ_AS[method] if data_format in PAIRS else _READ_AS[data_format])}
 
 
 def template_values(values: RunValues) -> dict[str, Json]:
@@ -169,6 +184,7 @@ def template_values(values: RunValues) -> dict[str, Json]:
         "method": values.method,
         "data_format": values.data_format,
         "gpus": values.gpus,
+        "compute": values.compute,
         "hyperparameters": dict(values.hyperparameters),
         "ftops": owned_values(values),
     }
@@ -190,7 +206,12 @@ def render_configs(payload: Json) -> Json:
 
 def check_rendered(config: Mapping[str, Json], values: RunValues) -> tuple[KeyFault, ...]:
     """What is wrong with a rendered config: its keys, what ftops owns and the template changed, what the runner can't."""
-    return (*check_config(config), *_ownership_faults(config, values), *_runner_faults(config, values.gpus))
+    return (
+        *check_config(config),
+        *_ownership_faults(config, values),
+        *(_gpu_faults(config, values.compute) if values.gpus else _cpu_faults(config)),
+        *_method_faults(config),
+    )
 
 
 def _ownership_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyFault]:
@@ -204,8 +225,33 @@ def _ownership_faults(config: Mapping[str, Json], values: RunValues) -> Iterator
         yield KeyFault((key,), f"the template leaves out {key}", f"write {{{{ owned({key!r}) }}}}")
     for key in (each for each in values.hyperparameters if each not in config):
         yield KeyFault((key,), f"the template leaves out the hyperparameter {key}", "write {{ rest() }} at its end")
-    if values.best is not None and not values.validation_path:
+    if values.best is not None:
+        yield from _best_faults(config, values)
+
+
+def _best_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyFault]:
+    """Why the best checkpoint would not be known: transformers compares evaluations, and each save needs one of its step."""
+    if not values.validation_path:
         yield KeyFault(("metric_for_best_model",), "checkpoints.best needs a validation split", OWNED["test_datasets"])
+        return
+    if config.get("rl"):
+        yield KeyFault(("rl",), f"checkpoints.best does not go with method {values.method}", "leave it out")
+    steps = config.get("eval_steps")
+    if not isinstance(steps, int) or steps < 1 or values.every % steps:
+        hint = f"leave eval_steps out, or set it to a divisor of {values.every}"
+        yield KeyFault(("eval_steps",), f"checkpoints.best needs an evaluation every {values.every} steps", hint)
+
+
+def _method_faults(config: Mapping[str, Json]) -> Iterator[KeyFault]:
+    size = config.get("micro_batch_size")
+    if config.get("rl") == "kto" and isinstance(size, int) and size < 2:
+        yield KeyFault(
+            ("micro_batch_size",),
+            "micro_batch_size is 1, with which KTO can't learn: it compares an answer with those of other rows of its batch",
+            "say `micro_batch_size: 2` or more",
+        )
+    if config.get("sample_packing") and (config.get("rl") or config.get("reward_model")):
+        yield KeyFault(("sample_packing",), "pairs of answers can't be packed", "leave sample_packing out")
 
 
 _CPU_MUST_BE: Final[Mapping[str, Json]] = {
@@ -221,11 +267,10 @@ _CPU_MUST_BE: Final[Mapping[str, Json]] = {
     "load_in_4bit": False,
 }
 """What a machine without a GPU can't do; Axolotl's own defaults would turn some of it on."""
+_CPU_ATTENTION: Final[Mapping[str, Json]] = {"attn_implementation": "sdpa"}
 
 
-def _runner_faults(config: Mapping[str, Json], gpus: int) -> Iterator[KeyFault]:
-    if gpus:
-        return
+def _cpu_faults(config: Mapping[str, Json]) -> Iterator[KeyFault]:
     needed = _CPU_MUST_BE if config.get("adapter") else {k: v for k, v in _CPU_MUST_BE.items() if "kernel" not in k}
     for key, value in needed.items():
         # Unset is what Axolotl decides by itself: only for 8 and 4 bits is that off.
@@ -239,3 +284,45 @@ def _runner_faults(config: Mapping[str, Json], gpus: int) -> Iterator[KeyFault]:
     if attention not in ("eager", "sdpa"):
         hint = "say `attn_implementation: sdpa`, or take a runner with GPUs"
         yield KeyFault(("attn_implementation",), f"attn_implementation {attention!r} needs a GPU", hint)
+
+
+_NEEDS: Final[Mapping[str, tuple[Json, float, str]]] = {
+    "bf16": (True, 8.0, "`bf16: false` and `fp16: true`"),
+    "bfloat16": (True, 8.0, "`bf16: false` and `fp16: true`"),
+    "tf32": (True, 8.0, "`tf32: false`"),
+    "fp8": (True, 8.9, "`fp8: false`"),
+}
+"""What takes a GPU of some compute capability (https://developer.nvidia.com/cuda-gpus), and what to say for an older one."""
+_ATTENTION_NEEDS: Final[Mapping[str, float]] = {"flash_attention_2": 8.0, "flash_attention_3": 9.0}
+
+
+def unfit(
+    hyperparameters: Mapping[str, Json], adapter: str | None, gpus: int, own: float | None
+) -> tuple[KeyFault, ...]:
+    """What of a spec, not rendered yet, a runner with so many GPUs of compute capability `own` can't do."""
+    said = {**hyperparameters, **({"load_in_4bit": True} if adapter == "qlora" else {})}
+    found = (
+        _gpu_faults(said, own) if gpus else _cpu_faults({**_CPU_MUST_BE, "adapter": adapter, **_CPU_ATTENTION, **said})
+    )
+    return tuple(found)
+
+
+def _gpu_faults(config: Mapping[str, Json], own: float | None) -> Iterator[KeyFault]:
+    for key, (value, least, instead) in _NEEDS.items():
+        if own is not None and own < least and config.get(key) is value:
+            yield KeyFault(
+                (key,), f"{key} needs GPUs of compute capability {least:.1f}; these have {own:.1f}", f"say {instead}"
+            )
+    attention = str(config.get("attn_implementation"))
+    if own is not None and own < (least := _ATTENTION_NEEDS.get(attention, 0.0)):
+        yield KeyFault(
+            ("attn_implementation",),
+            f"{attention} needs GPUs of compute capability {least:.1f}; these have {own:.1f}",
+            "say `attn_implementation: sdpa`",
+        )
+    if config.get("fsdp_config") and config.get("load_in_4bit") and config.get("rl"):
+        yield KeyFault(
+            ("fsdp_config",),
+            "FSDP can't train on pairs beside weights of 4 bits",
+            "say `distributed: zero2`, or the adapter lora",
+        )

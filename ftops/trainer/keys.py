@@ -23,7 +23,7 @@ AXOLOTL_VERSION: Final = "0.19.0"
 FTOPS_PLUGIN: Final = "ftops_axolotl.FtopsPlugin"
 
 OWNED: Final[Mapping[str, str]] = {
-    "adapter": "say `method` in the spec, or `adapter` with dpo",
+    "adapter": "say `method` in the spec, or `adapter` where the method is one for pairs",
     "auto_resume_from_checkpoints": "ftops resumes from the last checkpoint that it has verified",
     "axolotl_config_path": "ftops decides where a run's files are",
     "base_model": "say `baseModel` in the spec",
@@ -31,21 +31,22 @@ OWNED: Final[Mapping[str, str]] = {
     "dataset_prepared_path": "ftops keeps the tokenised data by the digest of the data set",
     "datasets": "say `dataset` in the spec",
     "device": "the runner decides it",
-    "greater_is_better": "ftops ends a run with its last weights: leave it out",
+    "greater_is_better": "say `checkpoints.best` in the spec",
     "hf_mlflow_log_artifacts": "say `tracking` in ftops.yaml",
     "hf_use_auth_token": "credentials come from the runner's environment, never from a spec",
     "is_preprocess": "ftops prepares the data",
-    "load_best_model_at_end": "ftops ends a run with its last weights: leave it out",
-    "load_in_4bit": "say `method: qlora` in the spec, or `adapter: qlora` with dpo",
+    "load_best_model_at_end": "say `checkpoints.best` in the spec",
+    "load_in_4bit": "say `method: qlora` in the spec, or `adapter: qlora` where the method is one for pairs",
     "local_rank": "the runner decides it",
     "lora_model_dir": "say `baseModel` in the spec",
-    "metric_for_best_model": "ftops ends a run with its last weights: leave it out",
+    "metric_for_best_model": "say `checkpoints.best` in the spec",
     "model_revision": "say `baseModel.revision` in the spec",
     "output_dir": "every attempt has an output folder of its own in the store",
     "plugins": "ftops adds the plugin that a key needs",
     "pretraining_dataset": "say `dataset` in the spec",
     "process_reward_model": "say `method` in the spec",
     "push_dataset_to_hub": "ftops keeps data sets in its store",
+    "remove_unused_columns": "the method decides it: leave it out",
     "resources_per_worker": "say `runner` in the spec",
     "resume_from_checkpoint": "ftops resumes from the last checkpoint that it has verified",
     "revision_of_model": "say `baseModel.revision` in the spec",
@@ -115,7 +116,6 @@ _ATTENTION: Final = {
     "flex": "flex_attention",
 }
 _ADAPTER_PREFIXES: Final = ("lora_", "loraplus_", "peft_")
-_ADAPTER_METHODS: Final = ("lora", "qlora", "dpo")
 
 
 Kind = Literal["unknown", "deprecated", "value", "conflict", "missing"]
@@ -177,19 +177,23 @@ def check_whole(config: Mapping[str, Json]) -> tuple[KeyFault, ...]:
     return (*missing, *check_config(config))
 
 
-def check_hyperparameters(hyperparameters: Mapping[str, Json], method: str | None = None) -> tuple[KeyFault, ...]:
-    """What `check_config` finds, plus the keys that ftops owns and, where `method` is given, those without effect in it."""
+def check_hyperparameters(hyperparameters: Mapping[str, Json], *, adapted: bool = True) -> tuple[KeyFault, ...]:
+    """What `check_config` finds, plus the keys that ftops owns, and those of an adapter where none is trained."""
     known = _snapshot()
     plugins = frozenset(known.plugin_keys[key][0] for key in hyperparameters if key in known.plugin_keys)
     mine: dict[str, KeyFault] = {}
     for key in hyperparameters:
         if (instead := owner(key)) is not None:
             mine[key] = KeyFault((key,), f"{key} is not a hyperparameter: ftops owns it", instead)
-        elif method is not None and method not in _ADAPTER_METHODS and key.startswith(_ADAPTER_PREFIXES):
+        elif not adapted and key.startswith(_ADAPTER_PREFIXES):
             mine[key] = KeyFault(
-                (key,), f"{key} has no effect with method {method}", "leave it out, or say `method: lora`"
+                (key,), f"{key} has no effect where all weights are trained", "leave it out, or train an adapter"
             )
-    free = {key: value for key, value in hyperparameters.items() if key not in mine}
+    free = {
+        key: value
+        for key, value in hyperparameters.items()
+        if key not in mine and (key, value) != ("micro_batch_size", "auto")
+    }
     return (*mine.values(), *_faults_of_keys(free, plugins), *_conflicts(free))
 
 

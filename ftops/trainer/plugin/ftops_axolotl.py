@@ -210,4 +210,4 @@ def dropped(cfg: Any, kept: int | None) -> dict[str, int]:
         return {}
     with path.open("rb") as file:
         lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-    return {"droppedRows": lines - kept}
+    return {"droppedRows": lines - kept // (2 if cfg.rl == "kto" else 1)}  # of a pair KTO makes two rows

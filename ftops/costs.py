@@ -1,0 +1,145 @@
+"""What the trainings of a plan would take, and whether that is allowed: counted before anything is spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ftops.errors import Diagnostic, SpecError
+from ftops.estimates import Cost
+from ftops.kinds.training_run import TrainingRun
+from ftops.numbers import gib
+from ftops.plan import runner_of
+from ftops.shapes import shape_of
+from ftops.trainer.memory import GIB, Load, checkpoint, memory
+from ftops.values import Address, Change, Json, Observed, Plan, RunState, run_id
+
+if TYPE_CHECKING:
+    from ftops.observe import Workspace
+    from ftops.trainer.shape import Shape
+
+
+def with_costs(
+    plan: Plan, configs: Mapping[Address, Mapping[str, Json]], workspace: Workspace, observed: Observed
+) -> Plan:
+    """`plan` with the cost of every training whose rendered config is among `configs`, where the model's shape is known.
+
+    Raises SpecError for each training that can't fit into its GPUs, or that its budget does not allow.
+    """
+    faults: list[Diagnostic] = []
+    changes = []
+    for change in plan.changes:
+        run = workspace.specs.resources[change.address]
+        if change.address in configs and isinstance(run, TrainingRun):
+            priced = replace(change, cost=_cost(change, run, configs[change.address], workspace, observed))
+            faults += _refusals(priced, run, configs[change.address], workspace)
+            changes.append(priced)
+        else:
+            changes.append(change)
+    if faults:
+        raise SpecError(*faults)
+    return replace(plan, changes=tuple(changes))
+
+
+def _cost(
+    change: Change, run: TrainingRun, config: Mapping[str, Json], workspace: Workspace, observed: Observed
+) -> Cost | None:
+    shape = shape_of(run, workspace.specs.resources, workspace.root)
+    if shape is None:
+        return None
+    gpus = runner_of(run, workspace.specs.project).gpus
+    load = Load.of(shape, config, gpus)
+    measured, like = _measured(run, observed)
+    final = load.trainable * (4 if load.adapted else load.width)
+    return Cost(
+        parameters=shape.parameters,
+        trainable=load.trainable,
+        memory=memory(load, cpu=gpus == 0),
+        gpus=gpus,
+        # While one more is being written, those that are kept are still there.
+        disk=checkpoint(load) * (run.spec.checkpoints.keep + 1) + final,
+        steps=steps(config, _rows(change, run, observed), gpus),
+        measured=measured,
+        like=like,
+    )
+
+
+def steps(config: Mapping[str, Json], rows: int | None, gpus: int) -> int | None:
+    """How many steps `config` trains: as many as it says, or as go through its epochs; None where the rows are not known.
+
+    Packing puts several rows into one: how many, only their tokens tell.
+    """
+    if isinstance(most := config.get("max_steps"), int) and most > 0:
+        return most
+    if rows is None or config.get("sample_packing"):
+        return None
+    rows *= 2 if config.get("rl") == "kto" else 1  # a pair makes two
+    step = int(config.get("micro_batch_size") or 1) * int(config.get("gradient_accumulation_steps") or 1) * max(gpus, 1)
+    return math.ceil(rows * float(config.get("num_epochs") or 1) / step)  # as Axolotl rounds: once, at the end
+
+
+def _rows(change: Change, run: TrainingRun, observed: Observed) -> int | None:
+    """The rows of the train split, as the record says of just this data."""
+    known = observed.datasets.get(run.spec.dataset)
+    return known.train_rows if known is not None and known.digest == change.inputs.get("dataset") else None
+
+
+def _measured(run: TrainingRun, observed: Observed) -> tuple[int | None, str | None]:
+    """The most memory that the newest run of this resource took, and which it was."""
+    history = observed.runs.get(run.metadata.name)
+    known = [] if history is None else [each for each in history.runs.values() if each.memory is not None]
+    known = [each for each in known if each.phase is RunState.SUCCEEDED]
+    if history is None or not known:
+        return None, None
+    newest = max(known, key=lambda each: each.digest == history.current)
+    return newest.memory, run_id(run.metadata.name, newest.digest)
+
+
+def _refusals(
+    change: Change, run: TrainingRun, config: Mapping[str, Json], workspace: Workspace
+) -> Iterator[Diagnostic]:
+    cost, budget = change.cost, run.spec.budget
+    runner = runner_of(run, workspace.specs.project)
+    room = runner.capabilities.gpu_memory
+    where = workspace.specs.where
+    if cost is not None and room is not None and cost.memory.low > room:
+        shape = shape_of(run, workspace.specs.resources, workspace.root)
+        yield Diagnostic(
+            f"needs {gib(cost.memory.low)} to {gib(cost.memory.high)} of each GPU, which has {gib(room)}",
+            hint=_what_fits(shape, config, runner.gpus, room) if shape else "",
+            address=str(change.address),
+            where=where(change.address, ("spec",)),
+        )
+    if cost is not None and budget.disk_gib is not None and cost.disk > budget.disk_gib * GIB:
+        yield Diagnostic(
+            f"leaves {gib(cost.disk)} of checkpoints and weights, more than its budget of {budget.disk_gib:g} GiB",
+            hint="keep fewer checkpoints (checkpoints.keep), train an adapter, or raise budget.diskGiB",
+            address=str(change.address),
+            where=where(change.address, ("spec", "budget", "diskGiB")),
+        )
+    if change.estimate is not None and budget.gpu_hours is not None:
+        hours = change.estimate.seconds / 3600 * max(runner.gpus, 1)
+        if hours > budget.gpu_hours:
+            yield Diagnostic(
+                f"takes about {hours:,.1f} GPU hours, by what {change.estimate.like} took, more than its budget of "
+                f"{budget.gpu_hours:g}",
+                hint="train fewer steps, or raise budget.gpuHours",
+                address=str(change.address),
+                where=where(change.address, ("spec", "budget", "gpuHours")),
+            )
+
+
+def _what_fits(shape: Shape, config: Mapping[str, Json], gpus: int, room: int) -> str:
+    """The least change that would make it fit, with the arithmetic of each."""
+    ways: list[tuple[str, dict[str, Json]]] = [
+        ("gradient_checkpointing: true", {"gradient_checkpointing": True}),
+        ("micro_batch_size: 1 with it", {"gradient_checkpointing": True, "micro_batch_size": 1}),
+        ("method qlora with both", {"gradient_checkpointing": True, "micro_batch_size": 1, "adapter": "qlora", "load_in_4bit": True}),
+    ]  # fmt: skip
+    for words, changed in ways:
+        needed = memory(Load.of(shape, {**config, **changed}, gpus))
+        if needed.expected <= room:
+            return f"{words} would take about {gib(needed.expected)}"
+    return "none of gradient checkpointing, a micro batch of 1 and 4 bits is enough: divide it (`distributed`), or take larger GPUs"

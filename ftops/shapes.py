@@ -1,0 +1,77 @@
+"""The shape of the model that a run begins with, by what is at hand of it: its spec, or its config.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ftops.errors import ExternalError
+from ftops.kinds.training_run import InitModel, TrainingRun, run_address
+from ftops.store import open_regular
+from ftops.trainer.shape import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ftops.kinds import Resource
+    from ftops.values import Address, Json
+
+LIMIT: Final = 1 << 20
+"""Bytes of a config.json."""
+MOST: Final = 100
+"""Runs that are built on each other: a chain of them leads to the model that all began with."""
+
+
+def shape_of(run: TrainingRun, resources: Mapping[Address, Resource], root: Path) -> Shape | None:
+    """The shape of the base model of `run`; None where nothing at hand tells it.
+
+    A model of the hub is looked for where huggingface_hub keeps what it has fetched; nothing is fetched.
+    """
+    for _ in range(MOST):
+        base = run.spec.base_model
+        if base.run is None:
+            break
+        before = resources.get(run_address(base.run))
+        if not isinstance(before, TrainingRun):
+            return None
+        run = before
+    base = run.spec.base_model
+    if base.init is not None:
+        return of_init(base.init)
+    if base.path is not None:
+        return _read(root / base.path / "config.json")
+    return None if base.hub is None else _of_hub(base.hub, base.revision or "main")
+
+
+def of_init(init: InitModel) -> Shape:
+    """What `trainer/init_model.py` makes; its tokenizer may turn out smaller."""
+    wide = -(-init.hidden_size * 8 // 3 // 32) * 32
+    return Shape(
+        init.hidden_size, init.layers, init.heads, init.heads, init.hidden_size // init.heads, wide, init.vocab_size
+    )
+
+
+def _of_hub(name: str, revision: str) -> Shape | None:
+    user = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    home = Path(os.environ.get("HF_HOME") or user / "huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    folder = cache.expanduser() / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (folder / "refs" / revision).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        commit = revision
+    if "/" in commit or commit in ("", ".", ".."):
+        return None
+    found = folder / "snapshots" / commit / "config.json"
+    return _read(found.resolve())  # the cache has links to its files
+
+
+def _read(path: Path) -> Shape | None:
+    try:
+        with open(open_regular(path), "rb") as file:  # noqa: PTH123  (a descriptor has no path)
+            tree: Json = json.loads(file.read(LIMIT))
+    except (OSError, ExternalError, ValueError, RecursionError):
+        return None
+    return Shape.of(tree) if isinstance(tree, dict) else None
