@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ftops import engine
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, run
 from tests.test_report import Page
@@ -380,3 +381,55 @@ def test_a_spec_that_names_the_best_trains_another_run(trained, env):
     assert "best.metric: eval_loss → eval_accuracy" in ftops(trained, "plan", env=env).stdout
     edit(trained, "specs/all.yaml", "metric: eval_accuracy", "metric: eval_thing")
     assert "is more of eval_thing better, or less?" in ftops(trained, "validate", env=env, code=3).stdout
+
+
+# --------------------------------------------------------------------------------------------- with Axolotl
+
+SMALL = {"family": "llama", "hiddenSize": 32, "layers": 1, "heads": 2, "vocabSize": 400}
+SHORT = {"micro_batch_size": 8, "sequence_len": 256, "num_epochs": 30, "learning_rate": 5.0e-3}
+
+
+@pytest.mark.slow
+@pytest.mark.axolotl
+def test_a_real_training_is_killed_shown_and_resumed_from_its_best(tmp_path):
+    assert engine.find() is not None, "make engine"
+    env = environment(tmp_path)
+    every = {"every": 10, "keep": 2, "best": {"metric": "eval_loss"}}
+    root = projects.write(
+        tmp_path / "project",
+        dataset(**SPLIT),
+        run(base_model={"init": SMALL}, hyperparameters=SHORT, checkpoints=every),
+    )
+    commit_all(root)
+    process = going_on(root, env)
+    events = folder(root) / "events.jsonl"
+    deadline = time.monotonic() + 180
+    while events.read_text().count('"save"') < 4:
+        assert time.monotonic() < deadline, (folder(root) / "output.log").read_text()[-3000:]
+        time.sleep(0.05)
+    going = shown(root, env, "show", "base")
+    assert going["phase"] == "running"
+    assert going["etaSeconds"] > 0
+    os.kill(json.loads((folder(root) / "handle.json").read_text())["trainer"]["pid"], signal.SIGKILL)
+    assert process.wait(60) == 6
+
+    found = shown(root, env, "checkpoints", "base", "--verify")
+    whole = [each for each in found["checkpoints"] if each["state"] == "whole"]
+    best = min(whole, key=lambda each: each["metrics"]["eval_loss"])
+    assert found["best"] == best["path"]
+    assert best["files"].keys() >= {"model.safetensors", "optimizer.pt", "trainer_state.json"}
+    assert "failed, step " in ftops(root, "run", "show", "base", env=env).stdout
+
+    ftops(root, "apply", "--yes", "--resume", "base=best", env=env)
+    assert begun(root, 2)[1] == best["step"]
+    ended = shown(root, env, "show", "base")
+    assert (ended["phase"], ended["step"]) == ("succeeded", ended["maxSteps"])
+    assert ended["metrics"]["loss"]["points"] == ended["maxSteps"]
+    assert ended["metrics"]["loss"]["last"]["value"] < ended["metrics"]["loss"]["first"]["value"]
+    assert ended["attempts"]["2"]["resumedFrom"].endswith(best["path"])
+    # It ends with the weights of its best checkpoint, which is still there.
+    chosen = shown(root, env, "checkpoints", "base")["best"]
+    kept = (folder(root).parent / chosen / "model.safetensors").read_bytes()
+    assert (folder(root).parent / "output/model.safetensors").read_bytes() == kept
+    ftops(root, "run", "show", "base", "--html", "it.html", env=env)
+    assert "Yes" in Page((root / "it.html").read_text()).text
