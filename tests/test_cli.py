@@ -62,7 +62,7 @@ def test_the_commands_are_these():
     leaves = {" ".join(names[1:]) for names, command in TREE.items() if not isinstance(command, click.Group)}
     assert leaves == {
         "validate", "plan", "apply", "status", "logs", "schema", "run render", "run show", "run checkpoints", "commit", "index rebuild",
-        "engine install", "engine check", "doctor", "experiment assign", "experiment simulate", "experiment analyze", "experiment status",
+        "import", "engine install", "engine check", "doctor", "experiment assign", "experiment simulate", "experiment analyze", "experiment status",
         "dataset check", "dataset add", "dataset pull", "dataset push", "dataset diff", "dataset prune",
     }  # fmt: skip
 

@@ -126,7 +126,7 @@ def start(tmp_path_factory, programs):
                 printed = run("ftops apply --yes", made[kind], programs)
                 assert "Applied: 6 done, 0 failed" in printed, printed
         # MLflow's copy is left out: the process that brings it there may still be at work.
-        left_out = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "tracking")
+        left_out = shutil.ignore_patterns("*mlflow.db*", "mlartifacts", "tracking")
         shutil.copytree(made[kind], place, symlinks=True, ignore=left_out)
         return place
 

@@ -19,8 +19,11 @@ from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
 
 
 class _Entry(NamedTuple):
+    """`function` is what the command is called in its module, where it can't be called as it is typed."""
+
     module: str
     help: str
+    function: str | None = None
 
 
 _COMMANDS: Final = {
@@ -35,6 +38,7 @@ _COMMANDS: Final = {
     "experiment": _Entry("experiment", "Assign, simulate, analyse and watch A/B experiments."),
     "commit": _Entry("commit", "Commit results that `apply --no-commit --results DIR` left."),
     "index": _Entry("index", "Rebuild the SQL copy of the records."),
+    "import": _Entry("import_config", "Turn a config for Axolotl into specs.", "import_config"),
     "engine": _Entry("engine", "Install the training engine."),
     "doctor": _Entry("doctor", "Say what is missing on this machine, and how to get it."),
 }
@@ -48,7 +52,7 @@ class _Lazy(click.Group):
         entry = _COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command = getattr(import_module(f"ftops.cli.{entry.module}"), cmd_name)
+        command = getattr(import_module(f"ftops.cli.{entry.module}"), entry.function or cmd_name)
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import yaml
 
-from ftops.errors import Diagnostic, Where
-from ftops.spec.documents import read_documents
+from ftops.errors import Diagnostic, SpecError, Where
+from ftops.spec.documents import Document, read_documents
 from ftops.trainer.keys import KeyFault, check_whole
 from ftops.values import Json
 
@@ -27,23 +27,31 @@ class Finding:
     where: Where
 
 
-def check_engine_config(file: str, data: bytes) -> tuple[list[Finding], list[Diagnostic]]:
-    """What is wrong with the keys of the YAML in `data`, by their places; or why it can't be read as one config."""
+def read_engine_config(file: str, data: bytes) -> tuple[Document, dict[str, Json]]:
+    """The one document of the YAML in `data`, and what Axolotl reads in it. Raises SpecError where it is no config."""
     documents, unreadable = read_documents(file, data)
     if unreadable:
-        return [], unreadable
+        raise SpecError(*unreadable)
     if len(documents) > 1:
-        return [], [Diagnostic("a config is one document", hint="take out the ---", where=documents[1].where())]
+        raise SpecError(Diagnostic("a config is one document", hint="take out the ---", where=documents[1].where()))
     (document,) = documents
     if not isinstance(document.tree, dict):
-        return [], [
-            Diagnostic("a config is a mapping of keys", hint="expected `base_model: …`", where=document.where())
-        ]
+        hint = "expected `base_model: …`"
+        raise SpecError(Diagnostic("a config is a mapping of keys", hint=hint, where=document.where()))
     try:
         # Read as Axolotl reads it, by YAML 1.1: there `yes` is true, and 2e-4 is text.
-        tree = _with_text_keys(yaml.safe_load(document.text))
+        return document, _with_text_keys(yaml.safe_load(document.text))
     except (yaml.YAMLError, ValueError) as error:  # such as a date that there is none of
         words = str(getattr(error, "problem", None) or error)
-        return [], [Diagnostic(f"YAML 1.1, which Axolotl reads, has no such value: {words}", where=document.where())]
+        summary = f"YAML 1.1, which Axolotl reads, has no such value: {words}"
+        raise SpecError(Diagnostic(summary, where=document.where())) from error
+
+
+def check_engine_config(file: str, data: bytes) -> tuple[list[Finding], list[Diagnostic]]:
+    """What is wrong with the keys of the YAML in `data`, by their places; or why it can't be read as one config."""
+    try:
+        document, tree = read_engine_config(file, data)
+    except SpecError as error:
+        return [], list(error.diagnostics)
     found = [Finding(each, document.where(each.path, key=True)) for each in check_whole(tree)]
     return sorted(found, key=lambda each: (each.where.line or 0, each.where.column or 0)), []
