@@ -120,7 +120,7 @@ def _sized(values: Mapping[Address, RunValues], workspace: Workspace) -> dict[Ad
 
 def refuse_to_resume(workspace: Workspace, address: Address, config: Config, checkpoint: Checkpoint) -> None:
     """Raises PlanError where `config` can't go on from `checkpoint`: what its state belongs to has changed."""
-    processes = max(runner_of(_run(workspace, address), workspace.specs.project).capabilities.gpus, 1)
+    processes = max(runner_of(_run(workspace, address), workspace.specs.project).gpus, 1)
     written = checkpoint.path.parents[1] / "config.yaml"
     before = yaml.load(written.read_bytes(), Loader=yaml.CSafeLoader) if written.exists() else config.tree
     found = [f"{what}: {shown(then)} then, {shown(now)} now" for what, then, now in changed(before, config.tree)]
@@ -165,7 +165,7 @@ def run_values(
     dataset = workspace.specs.resources[dataset_address(spec.dataset)]
     if not isinstance(dataset, Dataset):
         raise TypeError(f"{dataset.address} is no data set")
-    capabilities = runner_of(run, workspace.specs.project).capabilities
+    runner = runner_of(run, workspace.specs.project)
     data = f"../../../data/{change.inputs['dataset']}"
     return RunValues(
         method=spec.method,
@@ -181,8 +181,8 @@ def run_values(
         every=spec.checkpoints.every,
         keep=spec.checkpoints.keep,
         best=None if spec.checkpoints.best is None else (spec.checkpoints.best.metric, spec.checkpoints.best.mode),
-        gpus=capabilities.gpus,
-        compute=capabilities.compute,
+        gpus=runner.gpus,
+        compute=runner.capabilities.compute,
         distributed=spec.distributed,
     )
 

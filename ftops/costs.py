@@ -49,7 +49,7 @@ def _cost(
     shape = shape_of(run, workspace.specs.resources, workspace.root)
     if shape is None:
         return None
-    gpus = runner_of(run, workspace.specs.project).capabilities.gpus
+    gpus = runner_of(run, workspace.specs.project).gpus
     load = Load.of(shape, config, gpus)
     measured, like = _measured(run, observed)
     final = load.trainable * (4 if load.adapted else load.width)
@@ -101,14 +101,14 @@ def _refusals(
     change: Change, run: TrainingRun, config: Mapping[str, Json], workspace: Workspace
 ) -> Iterator[Diagnostic]:
     cost, budget = change.cost, run.spec.budget
-    capabilities = runner_of(run, workspace.specs.project).capabilities
-    room = capabilities.gpu_memory
+    runner = runner_of(run, workspace.specs.project)
+    room = runner.capabilities.gpu_memory
     where = workspace.specs.where
     if cost is not None and room is not None and cost.memory.low > room:
         shape = shape_of(run, workspace.specs.resources, workspace.root)
         yield Diagnostic(
             f"needs {gib(cost.memory.low)} to {gib(cost.memory.high)} of each GPU, which has {gib(room)}",
-            hint=_what_fits(shape, config, capabilities.gpus, room) if shape else "",
+            hint=_what_fits(shape, config, runner.gpus, room) if shape else "",
             address=str(change.address),
             where=where(change.address, ("spec",)),
         )
@@ -120,7 +120,7 @@ def _refusals(
             where=where(change.address, ("spec", "budget", "diskGiB")),
         )
     if change.estimate is not None and budget.gpu_hours is not None:
-        hours = change.estimate.seconds / 3600 * max(capabilities.gpus, 1)
+        hours = change.estimate.seconds / 3600 * max(runner.gpus, 1)
         if hours > budget.gpu_hours:
             yield Diagnostic(
                 f"takes about {hours:,.1f} GPU hours, by what {change.estimate.like} took, more than its budget of "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from ftops import dvc, engine, tracking
+from ftops import dvc, engine, executors, tracking
 from ftops.errors import Diagnostic, FtopsError, Severity
 from ftops.fields import fixed_part, is_pattern
 from ftops.kinds.experiment import Experiment
@@ -17,18 +18,23 @@ def findings(start: Path) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
     """What is missing or broken for the project that `start` lies in, and what is fine, in words."""
     missing: list[Diagnostic] = []
     fine: list[str] = []
-    engines = {engine.AXOLOTL}
+    engines, needed = {engine.AXOLOTL}, True
     try:
         workspace = open_workspace(start)
     except FtopsError as error:
         missing += error.diagnostics
     else:
         fine.append(f"{len(workspace.specs.resources)} specs in {workspace.root}")
-        engines = {runner.engine for runner in workspace.specs.project.spec.runners.values()}
-        for each in _of_project(workspace):
+        runners = workspace.specs.project.spec.runners
+        engines = {runner.engine for runner in runners.values()}
+        needed = any(runner.uses_engine_here for runner in runners.values())
+        elsewhere = [name for name, runner in runners.items() if runner.executor != "local"]
+        for each in (*_of_project(workspace), *(_of_runner(workspace, name) for name in elsewhere)):
             (fine.append(each) if isinstance(each, str) else missing.append(each))
     for name in sorted(engines):
         for fact in engine.doctor(name):
+            if fact.name in ("venv", "engine", "disk") and not needed:
+                continue
             if fact.ok:
                 fine.append(f"{fact.name}: {fact.detail}")
             else:
@@ -43,6 +49,17 @@ def _is_there(root: Path, path: str) -> bool:
     from ftops import experiment_logs  # few projects have logs
 
     return bool(experiment_logs.names(root, path))
+
+
+def _of_runner(workspace: Workspace, name: str) -> Diagnostic | str:
+    """What a runner that is no process of this machine has, or why nothing can run there."""
+    try:
+        has = executors.executor_for(workspace.specs.project.spec.runners[name], workspace.store).probe()
+    except FtopsError as error:
+        return replace(error.diagnostics[0], summary=f"runner {name}: {error.diagnostics[0].summary}")
+    if isinstance(has, executors.Unreachable):
+        return Diagnostic(f"runner {name}: {has.reason}")
+    return f"runner {name}: {has.cpus} CPUs, {has.memory / (1 << 30):.1f} GiB of memory, {has.gpus} GPUs"
 
 
 def _of_project(workspace: Workspace) -> list[Diagnostic | str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from ftops.values import Json
 
 
 class JobState(StrEnum):
@@ -46,3 +50,29 @@ class Observation:
     def killed(self) -> bool:
         """It did not end by itself, and nobody asked it to end: the same again may work."""
         return self.state is JobState.FAILED and self.exit_code is None
+
+
+def ended(result: Mapping[str, Json], stop: bool) -> Observation:
+    """What a result.json says; `stop` when ftops had asked the job to end."""
+    code, number, told = result.get("exitCode"), result.get("signal"), result.get("stopSignal")
+    state, reason = JobState.FAILED, f"exit code {code}"
+    if result.get("timedOut"):
+        state, reason = JobState.TIMED_OUT, "the time limit was reached"
+    elif told is not None and stop:
+        state, reason = JobState.CANCELLED, "it was stopped"
+    elif (number == signal.SIGKILL or code) and (memory := result.get("memory") or {}).get("oomKills"):
+        state, reason = JobState.OUT_OF_MEMORY, out_of_memory(memory.get("limit"))
+    elif number is not None or told is not None:
+        # A trainer that somebody else tells to end may well exit with 0, and has not finished.
+        code, number = None, number or told
+        reason = f"it was killed by signal {number}"
+    elif code == 0:
+        state, reason = JobState.SUCCEEDED, ""
+    times = result.get("startedAt"), result.get("endedAt")
+    return Observation(state, reason, code, number, result.get("host"), *times)
+
+
+def out_of_memory(limit: int | None) -> str:
+    """Why a job ended that the kernel killed for want of memory; `limit` is its own in bytes, where it had one."""
+    most = "" if limit is None else f" at the limit of {limit / (1 << 20):,.0f} MiB"
+    return f"it ran out of memory{most}, and the kernel killed it"

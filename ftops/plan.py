@@ -119,7 +119,7 @@ def make_seal(plan: Plan, specs: Specs, observed: Observed, configs: Mapping[str
         specs={str(each.address): specs.spec_digests[str(each.address)] for each in resources},
         data={path: source.pointer or source.digest or "absent" for path, source in sources.items()},
         configs=dict(configs),
-        engine=", ".join(sorted({runner_of(each, specs.project).engine for each in _runs(resources)})),
+        engine=", ".join(sorted({runner_of(each, specs.project).software for each in _runs(resources)})),
         records=observed.records,
     )
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from ftops.errors import Diagnostic, ExternalError
-from ftops.jobs import JobState, Observation
+from ftops.jobs import JobState, Observation, ended
 from ftops.values import Json, Run, RunState
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -186,24 +186,6 @@ def observe_attempt(folder: Path) -> Observation | None:
     return None
 
 
-def ended(result: Mapping[str, Json], stop: bool) -> Observation:
-    """What a result.json says; `stop` when ftops had asked the job to end."""
-    code, number, told = result.get("exitCode"), result.get("signal"), result.get("stopSignal")
-    state, reason = JobState.FAILED, f"exit code {code}"
-    if result.get("timedOut"):
-        state, reason = JobState.TIMED_OUT, "the time limit was reached"
-    elif told is not None and stop:
-        state, reason = JobState.CANCELLED, "it was stopped"
-    elif number is not None or told is not None:
-        # A trainer that somebody else tells to end may well exit with 0, and has not finished.
-        code, number = None, number or told
-        reason = f"it was killed by signal {number}"
-    elif code == 0:
-        state, reason = JobState.SUCCEEDED, ""
-    times = result.get("startedAt"), result.get("endedAt")
-    return Observation(state, reason, code, number, result.get("host"), *times)
-
-
 def last_event(folder: Path) -> dict[str, Json]:
     """The last whole event that the job in attempt folder `folder` wrote; empty when there is none."""
     lines: list[bytes] = []
@@ -249,6 +231,10 @@ class Store:
 
     def model(self, digest: str) -> Path:
         return self._inside("models", digest)
+
+    def tokens(self, digest: str) -> Path:
+        """Where the trainer keeps the tokens of prepared data."""
+        return self.cache / "tokens" / digest
 
     def _inside(self, folder: str, name: str) -> Path:
         """Raises ValueError for a name that is no plain one, so that no path leads out of the store."""

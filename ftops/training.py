@@ -132,6 +132,8 @@ def train(training: Training, store: Store, executor: Executor, watch: Callable[
             ended = None if sight.state.going_on else outcome(store, key, sight)
             if ended is None or ended.phase is RunState.SUCCEEDED:
                 return _to_its_end(training, key, handle, store, executor, watch)
+        if handle is not None:
+            executor.forget(handle)
     key = Key(run_id, max([training.first_attempt - 1, *numbers]) + 1)
     handle = _start(training, key, store, executor)
     return _to_its_end(training, key, handle, store, executor, watch)
@@ -244,6 +246,7 @@ def _to_its_end(
     ended = _follow(key, handle, store, executor, watch)
     if ended.phase is RunState.SUCCEEDED:
         publish_output(store, key.run, key.attempt)
+    executor.forget(handle)
     return ended
 
 

@@ -10,7 +10,9 @@ machines, and must not break when ftops is upgraded under it. It works in FOLDER
 
 While wrapper or trainer live, the lock on FOLDER/lock is held: both have its open descriptor, and the kernel releases
 it with the last of them. The submitter hands a descriptor that holds it (`--lock FD`), else the wrapper takes it.
-With `--detach` it goes into a session of its own and the call returns when the trainer was started.
+With `--detach` it goes into a session of its own and the call returns when the trainer was started. With `--container`
+it is the first process of a container: its own lines go to output.log too, and the submitter may hold the lock a little
+longer, until it knows that the container runs.
 """
 
 from __future__ import annotations
@@ -32,6 +34,12 @@ from typing import Any, Final
 LISTENED: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
 RESULT_SECONDS: Final = 600.0  # how long it tries to write a result when the disk is full
 CANNOT_START: Final = 127  # what shells answer for a command that cannot be run
+LOOK_SECONDS: Final = 1.0  # who only looks if the lock is held has it for a moment
+CONTROL_GROUPS: Final = (  # cgroups(7), version 2, then version 1
+    ("/sys/fs/cgroup", "memory.events", "memory.max", "memory.peak"),
+    ("/sys/fs/cgroup/memory", "memory.oom_control", "memory.limit_in_bytes", "memory.max_usage_in_bytes"),
+)
+SUBMIT_SECONDS: Final = 30.0  # who starts a container has the lock until the container runs
 
 
 def boot_id() -> str:
@@ -51,9 +59,34 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def pid_namespace() -> str:
+    """What tells the pids of a container from those of the machine that it runs on."""
+    return str(Path("/proc/self/ns/pid").readlink())
+
+
 def process_name(pid: int) -> dict[str, Any]:
-    """What names a process of this boot for ever: its pid and its start time."""
+    """What names a process of this boot and namespace for ever: its pid and its start time."""
     return {"pid": pid, "startTime": start_time(pid)}
+
+
+def memory() -> dict[str, int]:
+    """What the kernel says of the memory of the control group that is mounted here, which in a container is its own: how
+    often it killed for want of memory (`oomKills`), the `limit` and the `peak` in bytes. Empty where it says nothing.
+    """
+    for folder, kills, limit, peak in CONTROL_GROUPS:
+        try:
+            counts = dict(line.split() for line in Path(folder, kills).read_text("ascii").splitlines())
+        except OSError:
+            continue
+        found = {"oomKills": int(counts.get("oom_kill", 0))}
+        for name, file in (("limit", limit), ("peak", peak)):
+            with contextlib.suppress(
+                OSError, ValueError
+            ):  # an old kernel keeps no peak; no limit is `max` or a huge one
+                if (number := int(Path(folder, file).read_text("ascii"))) < 1 << 60:
+                    found[name] = number
+        return found
+    return {}
 
 
 def say(text: str) -> None:
@@ -92,21 +125,20 @@ def write_result(result: dict[str, Any], seconds: float = RESULT_SECONDS) -> boo
             return True
 
 
-def take_lock() -> int | None:
-    """A descriptor that holds the lock of this folder, None when another job has it.
-
-    Who only looks if the lock is held has it for a moment, therefore several tries.
-    """
+def take_lock(seconds: float) -> int | None:
+    """A descriptor that holds the lock of this folder, None when another job still has it after `seconds`."""
     descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    for _ in range(20):
+    deadline = time.monotonic() + seconds
+    while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                return None
             time.sleep(0.05)
         else:
             return descriptor
-    os.close(descriptor)
-    return None
 
 
 class Trainer:
@@ -167,6 +199,7 @@ def watch(trainer: Trainer, timeout: float | None, grace: float) -> dict[str, An
             kill_at = None
         waits = [each - now for each in (limit, kill_at) if each is not None]
         event = signal.sigtimedwait(LISTENED, max(0.0, min([*waits, 3600.0])))
+        reap_orphans(trainer.pid)
         if event is not None and event.si_signo != signal.SIGCHLD:
             trainer.send(event.si_signo)
             told = event.si_signo
@@ -203,6 +236,12 @@ def sample(leader: int) -> None:
             )
 
 
+def reap_orphans(trainer: int) -> None:
+    """Let go of the processes that ended and whose parents ended before: the first process of a container gets them."""
+    while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)) and ended.si_pid != trainer:
+        os.waitpid(ended.si_pid, 0)
+
+
 def stop_grace(default: float) -> float:
     """The seconds that a stop request (stop.json) grants, else the job's own."""
     try:
@@ -218,12 +257,16 @@ def run(lock: int, started: int | None) -> bool:
     """
     job = json.loads(Path("job.json").read_bytes())
     begun, host = time.time(), socket.gethostname()
-    handle = {**process_name(os.getpid()), "bootId": boot_id(), "host": host, "submittedAt": job["submittedAt"]}
+    place = {"pidNamespace": pid_namespace(), "bootId": boot_id(), "host": host}
+    handle = {**process_name(os.getpid()), **place, "submittedAt": job["submittedAt"]}
     write("handle.json", handle)
     if started is not None:
         with contextlib.suppress(BrokenPipeError):
             os.write(started, b".")
         os.close(started)
+    if Path("stop.json").exists():  # asked to end before this process listened
+        os.kill(os.getpid(), signal.SIGTERM)
+    kills = memory().get("oomKills", 0)
     try:
         trainer = Trainer(job, lock)
     except OSError as error:
@@ -236,7 +279,10 @@ def run(lock: int, started: int | None) -> bool:
             say(f"cannot write handle.json: {error}")
         sample(trainer.pid)
         end = watch(trainer, job["timeoutSeconds"], job["graceSeconds"])
-    return write_result({**end, "startedAt": begun, "endedAt": time.time(), "host": host})
+    used = memory()
+    if "oomKills" in used:
+        used["oomKills"] -= kills
+    return write_result({**end, "memory": used, "startedAt": begun, "endedAt": time.time(), "host": host})
 
 
 def detach() -> int:
@@ -260,14 +306,19 @@ def main() -> int:
     parser.add_argument("folder")
     parser.add_argument("--lock", type=int, metavar="FD", help="an inherited descriptor that holds the folder's lock")
     parser.add_argument("--detach", action="store_true", help="return as soon as the job has begun")
+    parser.add_argument("--container", action="store_true", help="be the first process of a container")
     arguments = parser.parse_args()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, children could not be waited for
     signal.pthread_sigmask(signal.SIG_BLOCK, LISTENED)
     os.chdir(arguments.folder)
-    lock = take_lock() if arguments.lock is None else arguments.lock
+    seconds = SUBMIT_SECONDS if arguments.container else LOOK_SECONDS
+    lock = take_lock(seconds) if arguments.lock is None else arguments.lock
     if lock is None or Path("result.json").exists():
         say("this attempt is running or has ended: an attempt runs once")
         return 1
+    if arguments.container:
+        log = os.open("output.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        os.dup2(log, sys.stderr.fileno())
     return 0 if run(lock, detach() if arguments.detach else None) else 1
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from ftops import engine
+from tests.containers import Absent, Daemon
 
 
 def pytest_configure(config):
@@ -66,6 +67,33 @@ def postgres():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # of the server's process, which it has just ended
             server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def daemon():
+    """A Docker daemon with an image."""
+    with tempfile.TemporaryDirectory(prefix="ftops-docker-") as folder:
+        made = Daemon(Path(folder))
+        try:
+            made.start()
+            made.load()
+            yield made
+            made.clear()
+        except Absent as error:
+            pytest.skip(f"Docker can't be had on this machine: {error}")
+        finally:
+            made.close()
+
+
+@pytest.fixture
+def docker(daemon):
+    """A Docker daemon without containers."""
+    if daemon.process is None:
+        daemon.start()
+    yield daemon
+    if daemon.process is None:
+        daemon.start()
+    daemon.clear()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.project import Runner
-from ftops.kinds.training_run import TrainingRun, run_address
+from ftops.kinds.training_run import TrainingRun, model_digest, run_address
 from ftops.plan import runner_of
 from ftops.trainer.distributed import launcher
 from ftops.training import Ended, Start, Training, last_checkpoint, make_model
@@ -89,7 +90,7 @@ def train(work: Work, change: Change, step: Train) -> str:
     ended = follow_training(
         training,
         work.store,
-        executors.executor_for(runner_of(run, work.workspace.specs.project).executor, work.store),
+        executors.executor_for(runner_of(run, work.workspace.specs.project), work.store),
         lambda progress: work.tell(TrainingProgress(change.address, progress)),
     )
     if ended.phase is not RunState.SUCCEEDED:
@@ -106,27 +107,29 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
     _require_inputs(work, change)
     run = work.run(change.address)
     runner = runner_of(run, work.workspace.specs.project)
-    engine = require_engine(runner.engine)
     config = render([change], work.changes, work.workspace, source)[change.address]
     if source is not None:
         _check_resume(work, change, config, Path(os.path.normpath(work.store.attempt(step.run_id, 1) / source)))
+    command, path = _axolotl(runner)
     job = executors.Job(
-        argv=(str(engine.bin / "axolotl"), "train", "config.yaml", *launcher(runner.capabilities.gpus)),
+        argv=(command, "train", "config.yaml", *launcher(runner.gpus)),
         files={"config.yaml": config.text.encode(), **plugin_files()},
         env={
-            "PATH": f"{engine.bin}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+            **path,
             "PYTHONPATH": "plugin",
             "FTOPS_EVENTS": "events.jsonl",
             "AXOLOTL_DO_NOT_TRACK": "1",
             **({} if run.spec.base_model.hub is not None else {"HF_HUB_OFFLINE": "1"}),
             # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
-            **({} if runner.capabilities.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
+            **({} if runner.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
         },
         timeout=_limit(run, runner),
+        reads=tuple(_reads(work, change, source)),
+        writes=(work.store.tokens(change.inputs["dataset"]),),
     )
     about = {
         "inputs": change.inputs,
-        "engine": runner.engine,
+        "engine": runner.software,
         "configDigest": config.digest,
         "inputCommit": work.observed.commit,
     }
@@ -136,7 +139,7 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
 def _limit(run: TrainingRun, runner: Runner) -> float:
     """The seconds that an attempt may take: by the time limit, and by the budget."""
     hours = run.spec.budget.gpu_hours
-    return run.spec.timeout if hours is None else min(run.spec.timeout, hours * 3600 / max(runner.capabilities.gpus, 1))
+    return run.spec.timeout if hours is None else min(run.spec.timeout, hours * 3600 / max(runner.gpus, 1))
 
 
 def _check_resume(work: Work, change: Change, config: Config, source: Path) -> None:
@@ -145,6 +148,34 @@ def _check_resume(work: Work, change: Change, config: Config, source: Path) -> N
     if isinstance(checkpoint, Torn):
         raise ExternalError(Diagnostic(f"{source} is torn: {checkpoint.reason}", address=str(change.address)))
     refuse_to_resume(work.workspace, change.address, config, checkpoint)
+
+
+def _axolotl(runner: Runner) -> tuple[str, dict[str, str]]:
+    """The program that trains, and the PATH that it needs: what it starts is beside it. An image has both of its own.
+
+    Raises ExternalError where the engine is needed here and not installed.
+    """
+    if not runner.uses_engine_here:
+        return "axolotl", {}
+    engine = require_engine(runner.engine)
+    usual = "/usr/local/bin:/usr/bin:/bin"
+    others = os.environ.get("PATH", usual) if runner.docker is None else usual
+    return str(engine.bin / "axolotl"), {"PATH": f"{engine.bin}:{others}"}
+
+
+def _reads(work: Work, change: Change, resume: str | None) -> Iterator[Path]:
+    """What a training reads beside its own folder: data, base model, and the checkpoint `resume` that it goes on from."""
+    base = work.run(change.address).spec.base_model
+    yield work.store.data(change.inputs["dataset"])
+    if base.init is not None:
+        yield work.store.model(model_digest(change.inputs))
+    if base.run is not None:
+        yield work.store.run(run_id(base.run, work.changes[run_address(base.run)].digest or "")) / "output"
+    if base.path is not None:
+        yield work.workspace.root / base.path
+    if resume is not None:  # relative to the folder of any attempt
+        any_attempt = work.store.attempt(run_id(change.address.name, change.digest or ""), 1)
+        yield Path(os.path.normpath(any_attempt / resume))
 
 
 def _track(work: Work, change: Change, folder: Path) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
-from ftops.errors import SpecError, did_you_mean
 from ftops.jobs import Observation
 from ftops.values import Json
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from ftops.kinds.project import Runner
     from ftops.store import Store
 
 # ---------------------------------------------------------------------------------------------- identity
@@ -54,6 +54,9 @@ class Job:
     `files` are put into that folder before the job starts (relative names, `/` for subfolders). `env` comes on top of
     what the executor passes through; it is written to disk, so it holds no secrets. `timeout` and `grace` are seconds:
     a job that runs longer than `timeout` gets TERM, and KILL when it is still there `grace` later.
+
+    `reads` and `writes` are the folders of this machine that it needs beside its own: an executor that runs it apart from all
+    else brings just these, at the same places relative to its own.
     """
 
     argv: tuple[str, ...]
@@ -61,6 +64,8 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
     grace: float = 30.0
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------- outcomes
@@ -116,7 +121,7 @@ class Capabilities:
 class Executor(Protocol):
     """Starts jobs and says what became of them. Re-attaching is `find`, then `observe`."""
 
-    def __init__(self, store: Store) -> None: ...
+    def __init__(self, runner: Runner, store: Store) -> None: ...
 
     def probe(self) -> Capabilities | Unreachable:
         """What there is to run on."""
@@ -147,17 +152,15 @@ class Executor(Protocol):
         """Remove what the backend keeps of a job that has ended (never the attempt folder)."""
 
 
-EXECUTORS: Final[Mapping[str, str]] = {"local": "LocalExecutor"}
+EXECUTORS: Final[Mapping[str, str]] = {"docker": "DockerExecutor", "local": "LocalExecutor"}
 """Each executor's name, which is its module's name too, and its class."""
 
 
-def executor_for(name: str, store: Store) -> Executor:
-    """The executor called `name`, working in `store`. Raises SpecError for an unknown name."""
-    if name not in EXECUTORS:
-        raise SpecError(f"no executor {name!r}; {did_you_mean(name, list(EXECUTORS))}")
-    # By name, because each executor's module imports this one, and the client library of its backend.
-    module = import_module(f"{__name__}.{name}")
-    return cast("Executor", getattr(module, EXECUTORS[name])(store))
+def executor_for(runner: Runner, store: Store) -> Executor:
+    """The executor of `runner`, working in `store`."""
+    # By name, because each executor's module imports this one.
+    module = import_module(f"{__name__}.{runner.executor}")
+    return cast("Executor", getattr(module, EXECUTORS[runner.executor])(runner, store))
 
 
 # ------------------------------------------------------------------------------------------------ events

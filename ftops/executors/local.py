@@ -1,22 +1,17 @@
 """Training as a process of this machine that outlives ftops.
 
-An attempt folder appears by one rename, with everything in it and with its lock held, so who sees a folder whose lock
-is free and that holds no handle knows that nothing was ever started there. Whether a job lives is what its lock says;
-a pid serves only to stop it, and only when start time and boot prove that it is still the same process.
+Whether a job lives is what its lock says; a pid serves only to stop it, and only when start time, boot and namespace
+prove that it is still the same process.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops import wrapper
@@ -34,17 +29,10 @@ from ftops.executors import (
     Unreachable,
     Unsure,
 )
+from ftops.executors.folders import find_handle, free_bytes, read_handle, take, write_stop
 from ftops.journal import fault
-from ftops.store import (
-    Store,
-    cannot_write,
-    is_locked,
-    observe_attempt,
-    read_json,
-    rename_new,
-    temporary_name,
-    write_atomic,
-)
+from ftops.kinds.project import Runner
+from ftops.store import Store, is_locked, observe_attempt, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,35 +46,30 @@ PASSED: Final = re.compile(
 )
 """Variables that a training gets from the caller's environment. Anything else may be a secret."""
 
-OWN: Final = ("lock", "job.json", "handle.json", "stop.json", "result.json")
 START_SECONDS: Final = 60.0
 
 
 class LocalExecutor:
     """Runs jobs as processes of this machine, for this user, in the attempt folders of `store`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, runner: Runner, store: Store) -> None:  # noqa: ARG002  (a process needs no settings)
         self.store = store
 
     def probe(self) -> Capabilities | Unreachable:
-        disk = self.store.root
-        while not disk.exists():
-            disk = disk.parent
         return Capabilities(
             cpus=len(os.sched_getaffinity(0)),
             memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            disk=shutil.disk_usage(disk).free,
+            disk=free_bytes(self.store.root),
             gpus=len(list(Path("/proc/driver/nvidia/gpus").glob("*"))),
         )
 
     def find(self, key: Key) -> tuple[Handle, ...] | Unreachable:
-        folder = self._folder(key)
-        return (self._handle(key),) if (folder / "job.json").exists() else ()
+        return find_handle(self._folder(key), key)
 
     def submit(self, key: Key, job: Job) -> Submission:
         folder = self._folder(key)
-        if (folder / "job.json").exists() or (lock := take(folder, job)) is None:
-            return Exists(self._handle(key))
+        if (lock := take(folder, job)) is None:
+            return Exists(read_handle(folder, key))
         try:
             fault("submit.taken")
             code = start(folder, lock)
@@ -98,7 +81,7 @@ class LocalExecutor:
             log = (folder / "output.log").read_text("utf-8", "replace")[-2000:]
             raise ExternalError(Diagnostic(f"{key.name} could not be started", detail=log))
         fault("submit.started")
-        return Submitted(self._handle(key))
+        return Submitted(read_handle(folder, key))
 
     def observe(self, handles: Iterable[Handle]) -> Mapping[Handle, Sight]:
         return {handle: observe_attempt(self._folder(handle.key)) or Gone() for handle in handles}
@@ -109,10 +92,11 @@ class LocalExecutor:
             return False
         found = read_json(folder / "handle.json")
         named = found if found and found.get("submittedAt") == handle.submitted else {}
-        write_atomic(folder / "stop.json", json.dumps({"graceSeconds": grace, "time": time.time()}).encode())
+        write_stop(folder, grace)
+        here = (named.get("bootId"), named.get("pidNamespace")) == (wrapper.boot_id(), wrapper.pid_namespace())
         # The wrapper passes it on and enforces `grace`; when only the trainer is left, that one is asked itself.
         for process in (named, named.get("trainer", {})):
-            if named.get("bootId") == wrapper.boot_id() and terminate(process):
+            if here and terminate(process):
                 return True
         (folder / "stop.json").unlink(missing_ok=True)
         if not is_locked(folder / "lock"):
@@ -133,49 +117,6 @@ class LocalExecutor:
 
     def _folder(self, key: Key) -> Path:
         return self.store.attempt(key.run, key.attempt)
-
-    def _handle(self, key: Key) -> Handle:
-        job = read_json(self._folder(key) / "job.json") or {}
-        return Handle(key, key.name, job.get("submittedAt", 0.0))
-
-
-def take(folder: Path, job: Job) -> int | None:
-    """Make the attempt folder of `job`, if nobody did: a descriptor that holds its lock, or None.
-
-    Raises ExternalError when it can't be written, ValueError when one of the job's files would lie outside.
-    """
-    about: dict[str, Json] = {"argv": list(job.argv), "env": dict(job.env), "submittedAt": time.time()}
-    about |= {"timeoutSeconds": job.timeout, "graceSeconds": job.grace}
-    files = {plain(name): content for name, content in job.files.items()}
-    files["job.json"] = json.dumps(about, indent=2).encode() + b"\n"
-    temporary = temporary_name(folder)
-    try:
-        temporary.mkdir(parents=True)
-        lock = os.open(temporary / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for name, content in files.items():
-                write_atomic(temporary / name, content)
-            ours = rename_new(temporary, folder)
-        except BaseException:
-            os.close(lock)
-            raise
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    if ours:
-        return lock
-    os.close(lock)
-    return None
-
-
-def plain(name: str) -> str:
-    """`name`, when it is a relative path that stays inside and is not ours; raises ValueError otherwise."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or str(path) in OWN:
-        raise ValueError(f"not a file of an attempt folder: {name!r}")
-    return name
 
 
 def start(folder: Path, lock: int) -> int:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ftops.errors import Diagnostic, UsageError
 from ftops.fields import Name, RelativePath, Size, Strict
+from ftops.kinds.docker import Docker
 from ftops.kinds.resource import Resource
 from ftops.values import Json
 
@@ -46,9 +47,58 @@ class Capabilities(Strict):
 
 
 class Runner(Strict):
-    executor: Literal["local"] = Field(description="How a training is started.")
+    executor: Literal["local", "docker"] = Field(description="How a training is started.")
     engine: Literal["axolotl==0.19.0"] = Field(default="axolotl==0.19.0", description="The training engine.")
     capabilities: Capabilities = Field(default_factory=Capabilities)
+    docker: Docker | None = Field(default=None, description=f"With executor docker: {Docker.__doc__}")
+
+    @field_validator("docker")
+    @classmethod
+    def _has_these_gpus(cls, docker: Docker | None, info: ValidationInfo) -> Docker | None:
+        """Capabilities are known by now: fields are validated in their order."""
+        capabilities: Capabilities | None = info.data.get("capabilities")
+        if docker is None or capabilities is None:
+            return docker
+        count = capabilities.gpus
+        if docker.gpus is None and count:
+            raise PydanticCustomError(
+                "gpus", "capabilities.gpus is {count}, but the container gets none: set gpus here", {"count": count}
+            )
+        if docker.gpus is not None and not count:
+            raise PydanticCustomError("gpus", "gpus goes with capabilities.gpus, which says that there are none")
+        if isinstance(docker.gpus, tuple) and (highest := max(docker.gpus)) >= count:
+            raise PydanticCustomError(
+                "gpus",
+                "GPU {id} is out of range: capabilities.gpus is {count}, so ids are 0 to {last}",
+                {"id": highest, "count": count, "last": count - 1},
+            )
+        return docker
+
+    @model_validator(mode="after")
+    def _says_its_container(self) -> Runner:
+        if self.executor == "docker" and self.docker is None:
+            raise PydanticCustomError(
+                "docker", "executor docker needs to know the image: `docker: {image: NAME@sha256:…}`"
+            )
+        if self.executor != "docker" and self.docker is not None:
+            raise PydanticCustomError("docker", "docker goes with executor docker only")
+        return self
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs a training gets: all, unless its container is given some."""
+        ids = None if self.docker is None else self.docker.gpus
+        return len(ids) if isinstance(ids, tuple) else self.capabilities.gpus
+
+    @property
+    def uses_engine_here(self) -> bool:
+        """Whether a training runs on the engine's environment of this machine, not on that of an image."""
+        return self.docker is None or self.docker.engine == "host"
+
+    @property
+    def software(self) -> str:
+        """What decides how a training goes beside its config: the engine, and the image that it is in."""
+        return self.engine if self.docker is None else f"{self.engine} in {self.docker.image}"
 
 
 class FromEnvironment(Strict):

@@ -87,6 +87,22 @@ class Links:
             where=self.where(address, ("spec", "dataset")),
         )
 
+    def _beyond_runner(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
+        """What the runner can't do."""
+        name = "" if self.project is None else run.spec.runner or self.project.spec.default_runner
+        runner = None if self.project is None else self.project.spec.runners.get(name)
+        if runner is None:
+            return
+        given = run.spec.hyperparameters
+        for fault in unfit(given, run.spec.trained, runner.gpus, runner.capabilities.compute):
+            field = ("hyperparameters", *fault.path) if fault.path[0] in given else ("method",)
+            yield Diagnostic(
+                f"runner {name}: {fault.summary}",
+                hint=fault.hint,
+                address=str(address),
+                where=self.where(address, ("spec", *field)),
+            )
+
     def _run(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
         runners = None if self.project is None else tuple(self.project.spec.runners)
         templates = self.known_templates
@@ -97,18 +113,7 @@ class Links:
                 address=str(address),
                 where=self.where(address, ("spec", "runner")),
             )
-        if self.project is not None and (name := run.spec.runner or self.project.spec.default_runner) in (
-            runners or ()
-        ):
-            has = self.project.spec.runners[name].capabilities
-            for fault in unfit(run.spec.hyperparameters, run.spec.trained, has.gpus, has.compute):
-                field = ("hyperparameters", *fault.path) if fault.path[0] in run.spec.hyperparameters else ("method",)
-                yield Diagnostic(
-                    f"runner {name}: {fault.summary}",
-                    hint=fault.hint,
-                    address=str(address),
-                    where=self.where(address, ("spec", *field)),
-                )
+        yield from self._beyond_runner(address, run)
         dataset = self.resources.get(dataset_address(run.spec.dataset))
         if isinstance(dataset, Dataset) and (dataset.spec.output_format in PAIRS) != (run.spec.method in PREFERENCES):
             yield self._unfit(address, run, dataset)
