@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ftops import engine
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, run
 from tests.test_report import Page
@@ -297,7 +298,7 @@ def going_on(root, env):
         projects.command("apply", "--yes"), cwd=root, env=env, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not list(root.glob(".ftops/runs/*/attempt-*/events.jsonl")):
         assert time.monotonic() < deadline
         assert process.poll() is None
@@ -310,7 +311,7 @@ def test_status_is_watched_until_nothing_goes_on(tmp_path, env):
     root = project(tmp_path / "project", num_epochs=20)
     process = going_on(root, env)
     watched = ftops(root, "status", "--watch", env=env).stdout.splitlines()
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     phases = [re.split(r"  +", line)[1] for line in watched if line.startswith("TrainingRun/base ")]
     assert phases[0] == "running"
     assert phases[-1] == "succeeded"
@@ -336,7 +337,7 @@ def test_a_terminal_is_drawn_anew_and_an_interrupt_stops_only_the_watching(tmp_p
     assert watch.wait(20) == 130
     os.close(leader)
     assert said.count(b"\x1b[H") >= 2
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     assert shown(root, env, "show", "base")["phase"] == "succeeded"
 
 
@@ -347,7 +348,7 @@ def test_logs_are_followed_to_the_end(tmp_path, env):
     done = ftops(root, "logs", "base", "-f", env=env)
     assert done.stdout.splitlines() == ["training for 100 steps", "done"]
     assert done.stderr == ""
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
 
 
 def test_logs_go_on_with_a_new_attempt(failed, env):
@@ -380,3 +381,58 @@ def test_a_spec_that_names_the_best_trains_another_run(trained, env):
     assert "best.metric: eval_loss → eval_accuracy" in ftops(trained, "plan", env=env).stdout
     edit(trained, "specs/all.yaml", "metric: eval_accuracy", "metric: eval_thing")
     assert "is more of eval_thing better, or less?" in ftops(trained, "validate", env=env, code=3).stdout
+
+
+# --------------------------------------------------------------------------------------------- with Axolotl
+
+SMALL = {"family": "llama", "hiddenSize": 32, "layers": 1, "heads": 2, "vocabSize": 400}
+SHORT = {"micro_batch_size": 8, "sequence_len": 256, "num_epochs": 30, "learning_rate": 5.0e-3}
+
+
+@pytest.mark.slow
+@pytest.mark.axolotl
+def test_a_real_training_is_killed_shown_resumed_and_ends_with_its_best(tmp_path):
+    assert engine.find() is not None, "make engine"
+    env = environment(tmp_path)
+    every = {"every": 10, "keep": 2, "best": {"metric": "eval_loss"}}
+    root = projects.write(
+        tmp_path / "project",
+        dataset(**SPLIT),
+        run(base_model={"init": SMALL}, hyperparameters=SHORT, checkpoints=every),
+    )
+    commit_all(root)
+    process = going_on(root, env)
+    events = folder(root) / "events.jsonl"
+    deadline = time.monotonic() + 240
+    while events.read_text().count('"save"') < 4:
+        assert time.monotonic() < deadline, (folder(root) / "output.log").read_text()[-3000:]
+        time.sleep(0.05)
+    going = shown(root, env, "show", "base")
+    assert going["phase"] == "running"
+    assert going["etaSeconds"] > 0
+    os.kill(json.loads((folder(root) / "handle.json").read_text())["trainer"]["pid"], signal.SIGKILL)
+    assert process.wait(180) == 6
+
+    torn = [each["step"] for each in shown(root, env, "checkpoints", "base")["checkpoints"] if each["state"] == "torn"]
+    found = shown(root, env, "checkpoints", "base", "--verify", code=5 if torn else 0)  # the kill may hit a save
+    *_, before, last = (each for each in found["checkpoints"] if each["state"] == "whole")
+    assert found["best"] == min((before, last), key=lambda each: each["metrics"]["eval_loss"])["path"]
+    assert last["files"].keys() >= {"model.safetensors", "optimizer.pt", "trainer_state.json"}
+    assert "failed, step " in ftops(root, "run", "show", "base", env=env).stdout
+
+    # As if the one before had been better than anything that follows: the next attempt must find it in the first one's folder.
+    state = folder(root).parent / last["path"] / "trainer_state.json"
+    told = {"best_metric": 0.0, "best_model_checkpoint": f"output/checkpoint-{before['step']}"}
+    state.write_text(json.dumps(json.loads(state.read_text()) | told))
+    ftops(root, "apply", "--yes", "--resume", "base=last", env=env)
+    assert begun(root, 2)[1] == last["step"]
+    kept = (folder(root).parent / before["path"] / "model.safetensors").read_bytes()
+    assert (folder(root).parent / "output/model.safetensors").read_bytes() == kept
+
+    ended = shown(root, env, "show", "base")
+    assert (ended["phase"], ended["step"]) == ("succeeded", ended["maxSteps"])
+    assert ended["metrics"]["loss"]["points"] == ended["maxSteps"]
+    assert ended["metrics"]["loss"]["last"]["value"] < ended["metrics"]["loss"]["first"]["value"]
+    assert ended["attempts"]["2"]["resumedFrom"].endswith(last["path"])
+    ftops(root, "run", "show", "base", "--html", "it.html", env=env)
+    assert "Yes" in Page((root / "it.html").read_text()).text

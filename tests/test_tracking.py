@@ -432,6 +432,32 @@ def test_attempts_of_a_run_are_one_curve_in_one_mlflow_run(root):
 
 
 @pytest.mark.slow
+def test_figures_of_the_machine_and_where_checkpoints_are_reach_mlflow(root):
+    training = Training(root)
+    training.attempt()
+    start = time.time()
+    lines = [{"time": start + 5 * number, "cpu_percent": 90.0 + number, "gpu_0_percent": 50.0} for number in (1, 2, 3)]
+    (training.folder / "system.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    saved = training.folder / "output/checkpoint-50"
+    saved.mkdir()
+    (saved / "model.safetensors").write_bytes(b"12345")
+    training.log(1, 3)
+    start_mirror(root, sqlite(root))
+    training.end()
+    assert not flush(root, 60)
+    wait_for_mirror(root)
+    mlflow = client(sqlite(root))
+    run = the_run(mlflow, training)
+    assert [
+        step - steps_of(mlflow, run, "system/cpu_percent")[0] for step in steps_of(mlflow, run, "system/cpu_percent")
+    ] == [0, 5, 10]
+    assert run.data.metrics["system/cpu_percent"] == 93.0
+    path = mlflow.download_artifacts(run.info.run_id, "attempt-1/checkpoints.json", str(root))
+    found = json.loads(Path(path).read_text())
+    assert found == {"50": {"path": f"runs/{training.run_id}/attempt-1/output/checkpoint-50", "size": 5}}
+
+
+@pytest.mark.slow
 def test_a_training_that_failed_says_so(root):
     failed, cut, lost = Training(root), Training(root), Training(root)
     for training in (failed, cut, lost):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from ftops.kinds.training_run import TrainingRun
 from ftops.observe import Workspace
 from ftops.records import FileEntry
 from ftops.store import Store, observe_attempt, temporary_name
-from ftops.telemetry import Checkpoints, Mode, SavedCheckpoint
+from ftops.telemetry import Checkpoints, Mode, SavedCheckpoint, best
 from ftops.trainer.metrics import better
 from ftops.training import last_checkpoint, resumed_from
 from ftops.values import Address, Run, RunState
@@ -58,6 +59,8 @@ def _saved(store: Store, run_id: str, number: int, *, deep: bool) -> Iterator[Sa
     for step, path in found.items():
         checked = checkpoints.verify(path)
         plain = SavedCheckpoint(number, step, "whole", _size(path), metrics=checkpoints.logged(path))
+        if not path.exists():  # the trainer has rotated it away meanwhile
+            continue
         if isinstance(checked, checkpoints.Torn):
             # A trainer writes one after the other: only the last one of an attempt that goes on can still become whole.
             writing = going_on and step == max(found)
@@ -79,7 +82,12 @@ def _read(saved: SavedCheckpoint, path: Path) -> SavedCheckpoint:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(parent, name).lstat().st_size
+    return size
 
 
 def _criterion(
@@ -136,11 +144,14 @@ def choose(workspace: Workspace, run: Run, choice: str) -> Path | None:
 def dispensable(workspace: Workspace, run: Run, found: Checkpoints) -> tuple[SavedCheckpoint, ...]:
     """The checkpoints that nobody needs: not among the last ones that the spec keeps, not the best, none that an attempt began
     at or would begin at, none that may still be written."""
-    store = workspace.store
-    whole = [each for each in found.saved if each.state == "whole"]
-    kept = {each.path for each in whole[-policy_of(workspace, run.name).keep :]}
+    store, policy = workspace.store, policy_of(workspace, run.name)
+    # After a new beginning the newest ones have the lower steps.
+    whole = sorted((each for each in found.saved if each.state == "whole"), key=lambda each: (each.attempt, each.step))
+    kept = {each.path for each in whole[-policy.keep :]}
     kept |= {each.path for each in found.saved if each.state == "writing"}
-    kept |= {path for path in (found.resume, found.best and found.best.path) if path}
+    own = None if policy.best is None else best(found.saved, policy.best.metric, policy.best.mode)
+    kept |= {each.path for each in (found.best, own) if each is not None}
+    kept |= {found.resume} if found.resume else set()
     kept |= {os.path.relpath(path, store.run(run.id)) for path in _begun_at(store)}
     return tuple(each for each in found.saved if each.path not in kept)
 

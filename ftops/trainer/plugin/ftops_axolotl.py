@@ -42,7 +42,8 @@ class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
         found = measure(trainer.train_dataset)
-        self.progress = Progress(os.environ["FTOPS_EVENTS"], found | dropped(cfg, found.get("rows")))
+        data = found | dropped(cfg, found.get("rows"))
+        self.progress = Progress(os.environ["FTOPS_EVENTS"], data, cfg.resume_from_checkpoint)
         return [self.progress]
 
     def post_train_unload(self, cfg: Any) -> None:  # noqa: ARG002
@@ -54,9 +55,10 @@ class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
 class Progress(TrainerCallback):  # type: ignore[misc]
     """Writes the events of the process that leads; every process listens to TERM."""
 
-    def __init__(self, path: str, data: dict[str, int]) -> None:
+    def __init__(self, path: str, data: dict[str, int], source: str | None) -> None:
         self.path = path
         self.data = data
+        self.source = source
         self.leads = False
         self.stopping = False
         self.logged: tuple[float, float] | None = None
@@ -66,7 +68,15 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         # Not earlier: Axolotl sets its own handlers just before the training, and would win.
         signal.signal(signal.SIGTERM, self.on_term)
         self.leads = state.is_world_process_zero
+        state.best_model_checkpoint = self.best_of(state.best_model_checkpoint)
         self.write("begin", state, self.data)
+
+    def best_of(self, best: str | None) -> str | None:
+        """Where the best checkpoint is: one of an earlier attempt is beside the one that this attempt goes on from."""
+        if best is None or self.source is None or os.path.exists(best):  # noqa: PTH110  (the trainer's own text)
+            return best
+        there = Path(self.source).with_name(Path(best).name)
+        return str(there) if there.exists() else best
 
     def on_term(self, *_: Any) -> None:
         self.stopping = True
