@@ -1,6 +1,6 @@
 """What a trainer takes of the machine: `python -I sampling.py LEADER FILE` appends samples to FILE until process LEADER ends.
 
-It stands alone (standard library only, no import of ftops), as the wrapper does that starts it. A sample is a line
+It stands alone (standard library only, no import of ftops, Python 3.8), as the wrapper does that starts it. A sample is a line
 `{"time", "cpu_percent", "memory_gib", "gpu_0_percent", "gpu_0_memory_gib", …}`: 100 % of the processor is one core, and the
 GPUs are there where `nvidia-smi` tells of them. It reads /proc, and never touches a process.
 """
@@ -82,15 +82,17 @@ def gpu_figures(table: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for line in table.splitlines():
         index, *values = (each.strip() for each in line.split(","))
-        for name, value, unit in zip(("percent", "memory_gib"), values, (1, 1024), strict=False):
+        for name, value, unit in zip(("percent", "memory_gib"), values, (1, 1024)):  # noqa: B905  (Python 3.10)
             with contextlib.suppress(ValueError):  # [N/A]
                 found[f"gpu_{int(index)}_{name}"] = round(float(value) / unit, 3)
     return found
 
 
 def main() -> int:
-    """Exit code 0: the leader has ended."""
+    """Exit code 0: the leader has ended, or nothing can be sampled here."""
     leader, path = int(sys.argv[1]), Path(sys.argv[2])
+    if not hasattr(os, "pidfd_open"):  # Python 3.9: without it the end would be noticed late
+        return 0
     try:
         alive = os.pidfd_open(leader)
     except ProcessLookupError:
