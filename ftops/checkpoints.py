@@ -74,7 +74,8 @@ def verify(folder: Path) -> Checkpoint | Torn:
         step = check_state(folder)
         check_weights(folder)
         random = sorted(path.name for path in folder.glob("rng_state*.pth"))
-        for name in ("optimizer.pt", "scheduler.pt", *(random or ["rng_state.pth"])):
+        check_optimizer(folder, len(random))
+        for name in ("scheduler.pt", *(random or ["rng_state.pth"])):
             check_archive(folder / name)
     except _Fault as fault:
         return Torn(folder, str(fault))
@@ -200,6 +201,34 @@ def tensors(path: Path) -> set[str]:
     if 8 + length + max(ends) != size:
         raise _Fault(f"{path.name} is torn: {size} bytes of {8 + length + max(ends)}")
     return set(header)
+
+
+def check_optimizer(folder: Path, processes: int) -> None:
+    """Raises _Fault unless the state of the optimizer is there and whole.
+
+    It is one file, or with DeepSpeed a part of each process in the folder that `latest` names, or with FSDP several files
+    that `.metadata`, which is written last, places.
+    """
+    if (latest := folder / "latest").exists():
+        with reading(latest) as file:
+            tag = file.read(200).decode("ascii", "replace").strip()
+        if Path(tag).name != tag or not (folder / tag).is_dir():
+            raise _Fault(f"latest names {tag!r}, which is no folder")
+        parts = sorted((folder / tag).glob("*_optim_states.pt"))
+        if len(parts) < processes:
+            raise _Fault(f"{tag} has the optimizer's state of {len(parts)} of {processes} processes")
+        models = sorted((folder / tag).glob("*_model_states.pt"))
+        if not models:
+            raise _Fault(f"{tag} has no model states")
+        for path in (*parts, *models):
+            check_archive(path)
+    elif (divided := folder / "optimizer_0").is_dir():
+        parts = [path for path in divided.glob("*.distcp") if path.stat().st_size]
+        if not parts or not (divided / ".metadata").exists():
+            raise _Fault("optimizer_0 is torn: it has no .metadata" if parts else "optimizer_0 is empty")
+    else:
+        whole = folder / "optimizer.bin"
+        check_archive(whole if whole.exists() else folder / "optimizer.pt")
 
 
 def check_archive(path: Path) -> None:

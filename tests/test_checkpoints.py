@@ -249,3 +249,61 @@ def test_a_damage_that_only_reading_shows(tmp_path, damage, reason):
     found = read_whole(folder)
     assert isinstance(found, Torn)
     assert reason in found.reason
+
+
+def divided(folder, ranks):
+    """What DeepSpeed leaves in the place of optimizer.pt."""
+    (folder / "optimizer.pt").unlink()
+    (folder / "latest").write_text("global_step50")
+    (folder / "global_step50").mkdir()
+    archive(folder / "global_step50" / "mp_rank_00_model_states.pt")
+    for rank in range(ranks):
+        archive(folder / "global_step50" / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
+
+
+def test_states_that_deepspeed_divides(tmp_path):
+    folder = checkpoint(tmp_path, ranks=2)
+    divided(folder, 2)
+    assert verify(folder) == Checkpoint(folder, 50, adapter=False, world_size=2)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (
+            lambda f: (f / "global_step50/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt").unlink(),
+            "global_step50 has the optimizer's state of 1 of 2 processes",
+        ),
+        (
+            lambda f: shorten(f / "global_step50/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"),
+            "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt is torn: it has no directory at its end",
+        ),
+        (lambda f: (f / "global_step50/mp_rank_00_model_states.pt").unlink(), "global_step50 has no model states"),
+        (lambda f: (f / "latest").write_text("global_step40"), "latest names 'global_step40', which is no folder"),
+        (
+            lambda f: (f / "latest").write_text("../checkpoint-50"),
+            "latest names '../checkpoint-50', which is no folder",
+        ),
+    ],
+)
+def test_torn_states_of_deepspeed(tmp_path, damage, reason):
+    folder = checkpoint(tmp_path, ranks=2)
+    divided(folder, 2)
+    damage(folder)
+    assert verify(folder) == Torn(folder, reason)
+
+
+def test_states_of_fsdp(tmp_path):
+    whole = checkpoint(tmp_path, 50, ranks=2)
+    (whole / "optimizer.pt").rename(whole / "optimizer.bin")
+    assert isinstance(verify(whole), Checkpoint)
+    shorten(whole / "optimizer.bin")
+    assert isinstance(verify(whole), Torn)
+    parts = checkpoint(tmp_path, 60, ranks=2)
+    (parts / "optimizer.pt").unlink()
+    (parts / "optimizer_0").mkdir()
+    assert verify(parts) == Torn(parts, "optimizer_0 is empty")
+    (parts / "optimizer_0" / "__0_0.distcp").write_bytes(b"x")
+    assert verify(parts) == Torn(parts, "optimizer_0 is torn: it has no .metadata")
+    (parts / "optimizer_0" / ".metadata").write_bytes(b"x")
+    assert isinstance(verify(parts), Checkpoint)
