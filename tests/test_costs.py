@@ -18,7 +18,7 @@ from ftops.render.saved import plan_from_json, plan_json
 from ftops.trainer.memory import GIB, Load, checkpoint, largest_batch, memory, trainable
 from ftops.trainer.shape import Shape
 from ftops.values import Address
-from tests.projects import PROJECT
+from tests.projects import PROJECT, commit_all, environment, ftops
 
 LLAMA_2_7B = {
     "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008, "vocab_size": 32000,
@@ -171,7 +171,7 @@ def project(tmp_path, run, capabilities, config=LLAMA_3_8B):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     documents = [
-        {"apiVersion": "ftops/v1", "kind": "Dataset", "metadata": {"name": "d"}, "spec": {"source": {"path": "rows.jsonl"}}},
+        {"apiVersion": "ftops/v1", "kind": "Dataset", "metadata": {"name": "d"}, "spec": {"source": {"path": "rows.jsonl"}, "split": {"train": 1, "validation": 0, "test": 0}}},
         {
             "apiVersion": "ftops/v1",
             "kind": "TrainingRun",
@@ -234,6 +234,16 @@ def test_a_model_that_is_not_at_hand_costs_what_nobody_knows(tmp_path, kind, mon
     (tmp_path / "elsewhere" / "config.json").write_text("[]")
     _, change = planned(project(tmp_path, {"method": "full", "baseModel": kind}, {"gpus": 1, "gpuMemory": "1GiB"}))
     assert change.cost is None
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_anything_is_started(tmp_path):
+    huge = LLAMA_2_7B | {"hidden_size": 1 << 17, "intermediate_size": 1 << 19, "num_hidden_layers": 1 << 12}
+    root = project(tmp_path, {"method": "full"}, {"gpus": 0}, huge).root
+    (tmp_path / "home").mkdir()
+    commit_all(root)
+    said = ftops(root, "apply", "--yes", env=environment(tmp_path / "home"), code=7).stdout
+    assert "of checkpoints and weights, and the disk of the store has " in said
+    assert not list(root.glob(".ftops/runs/*"))
 
 
 def test_a_model_of_the_hub_is_known_once_it_was_fetched(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.project import Runner
 from ftops.kinds.training_run import TrainingRun, model_digest, run_address
+from ftops.numbers import gib
 from ftops.plan import runner_of
 from ftops.trainer.distributed import launcher
 from ftops.training import Ended, Start, Training, last_checkpoint, make_model
@@ -105,6 +107,7 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
     `source` is the checkpoint that it goes on from, relative to its folder. Raises PlanError where it can't.
     """
     _require_inputs(work, change)
+    _require_room(work, change)
     run = work.run(change.address)
     runner = runner_of(run, work.workspace.specs.project)
     config = render([change], work.changes, work.workspace, source)[change.address]
@@ -236,6 +239,19 @@ def _require_inputs(work: Work, change: Change) -> None:
     if run.spec.base_model.path is not None and not (work.workspace.root / run.spec.base_model.path).is_dir():
         raise ExternalError(
             Diagnostic(f"{run.spec.base_model.path}: the base model is not there", address=str(change.address))
+        )
+
+
+def _require_room(work: Work, change: Change) -> None:
+    """Raises ExternalError where the disk has no room for the checkpoints, which would be torn when it is full."""
+    free = shutil.disk_usage(work.store.root).free
+    if change.cost is not None and free < change.cost.disk:
+        raise ExternalError(
+            Diagnostic(
+                f"leaves {gib(change.cost.disk)} of checkpoints and weights, and the disk of the store has {gib(free)} left",
+                hint="free some of it, keep fewer checkpoints (checkpoints.keep), or train an adapter",
+                address=str(change.address),
+            )
         )
 
 
