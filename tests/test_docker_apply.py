@@ -127,7 +127,7 @@ def test_an_image_that_moved_makes_a_saved_plan_stale(tmp_path, env, stand_in):
 # ---------------------------------------------------------------------------------------------- with Axolotl
 
 SMALL = {"family": "llama", "hiddenSize": 32, "layers": 1, "heads": 2, "vocabSize": 400}
-SHORT = {"micro_batch_size": 8, "sequence_len": 256, "learning_rate": 0.005, "num_epochs": 60, "lora_r": 4}
+SHORT = {"micro_batch_size": 8, "sequence_len": 256, "learning_rate": 0.005, "num_epochs": 30, "lora_r": 4}
 
 
 @pytest.mark.slow
