@@ -22,7 +22,7 @@ from ftops.engine import Engine
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
 from ftops.jobs import JobState, Observation
-from ftops.store import Store, last_event, parsed, temporary_name
+from ftops.store import Store, last_event, open_regular, parsed, temporary_name
 from ftops.telemetry import Pace
 from ftops.values import Json, Run, RunState
 
@@ -269,7 +269,7 @@ def _follow(key: Key, handle: Handle, store: Store, executor: Executor, watch: C
 def first_event(folder: Path) -> dict[str, Json]:
     """The first event that the job in attempt folder `folder` wrote, which says when it began; empty when there is none."""
     try:
-        with (folder / "events.jsonl").open("rb") as file:
+        with os.fdopen(open_regular(folder / "events.jsonl"), "rb") as file:
             return parsed(file.readline(LOG_TAIL_BYTES)) or {}
     except FileNotFoundError:
         return {}
@@ -345,12 +345,12 @@ def make_model(engine: Engine, init: Json, dataset: Path, target: Path) -> None:
 
 
 def log_tail(path: Path) -> str:
-    """The last lines of a log; empty where there is none."""
+    """The last lines of a log; empty where there is none, or a link in its place: what is trained may have put it there."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             file.seek(max(0, file.seek(0, 2) - LOG_TAIL_BYTES))
             text = file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, ExternalError):
         return ""
     lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.splitlines()]
     return "\n".join([line for line in lines if line][-LOG_LINES:])

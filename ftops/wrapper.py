@@ -176,6 +176,9 @@ class Trainer:
 
 
 def default_signals() -> None:
+    # Where memory runs out, the kernel shall take the trainer and not this process, which tells of it.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     for number in LISTENED:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, LISTENED)

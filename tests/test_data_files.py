@@ -125,7 +125,7 @@ def test_a_compressed_file_that_is_broken_is_refused(tmp_path, extension, compre
 @pytest.mark.parametrize("extension", ["jsonl.gz", "json.zst", "csv.gz", "csv.zst", "parquet.gz"])
 def test_a_bomb_is_stopped_at_the_limit(tmp_path, extension):
     bomb = (gzip.compress if extension.endswith("gz") else zstd)(b" " * 200 * MIB)
-    summary, _, hint = refused(read_content, tmp_path, bomb, extension, decodedLimit="20MiB", memoryLimit="450MiB")
+    summary, _, hint = refused(read_content, tmp_path, bomb, extension, decodedLimit="20MiB", memoryLimit="370MiB")
     assert summary == "decodes to more than the limit of 20,971,520 bytes"
     assert "source.decodedLimit" in hint
     assert "--decoded-limit" in hint
@@ -145,8 +145,8 @@ def test_a_file_over_its_limit_is_refused(tmp_path):
 
 def test_what_needs_more_memory_than_it_may_is_refused_and_this_process_lives(tmp_path):
     content = b"[" + b",".join([b'{"instruction":"%s","output":"c"}' % (b"x" * 1000)] * 90_000) + b"]"
-    summary, _, hint = refused(read_content, tmp_path, content, "json", memoryLimit="450MiB")
-    assert summary == "reading was stopped: it needs more than 450 MiB of memory"
+    summary, _, hint = refused(read_content, tmp_path, content, "json", memoryLimit="370MiB")
+    assert summary == "reading was stopped: it needs more than 370 MiB of memory"
     assert "source.memoryLimit" in hint
     assert "--memory-limit" in hint
 

@@ -436,3 +436,14 @@ def test_a_real_training_is_killed_shown_resumed_and_ends_with_its_best(tmp_path
     assert ended["attempts"]["2"]["resumedFrom"].endswith(last["path"])
     ftops(root, "run", "show", "base", "--html", "it.html", env=env)
     assert "Yes" in Page((root / "it.html").read_text()).text
+
+
+def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path, trained, env):
+    (tmp_path / "secret").write_text('{"event": "log", "step": 1, "loss": 0.5, "token": "hidden"}\n')
+    for name in ("output.log", "events.jsonl"):
+        (folder(trained) / name).unlink()
+        (folder(trained) / name).symlink_to(tmp_path / "secret")
+    for command in (("logs", "base"), ("run", "show", "base")):
+        done = ftops(trained, *command, env=env, code=7)
+        assert "it is a symbolic link" in done.stderr
+        assert "hidden" not in done.stdout + done.stderr

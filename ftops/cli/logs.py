@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -60,14 +62,15 @@ def logs(start: Path, name: str, attempt: int | None, *, follow: bool) -> None:
 
 def _print(folder: Path, *, follow: bool) -> Observation | None:
     """Copy the log of an attempt to stdout; with `follow` until its job has ended. Where the job stood at last."""
-    from ftops.store import observe_attempt
+    from ftops.store import observe_attempt, open_regular
 
     out = sys.stdout.buffer
     offset = 0
     while True:
         job = observe_attempt(folder)  # before reading, so that the last lines are read
-        if (path := folder / "output.log").exists():
-            with path.open("rb") as log:
+        # What is trained may put what it likes into its folder: a link out of it is not followed.
+        with suppress(FileNotFoundError):
+            with os.fdopen(open_regular(folder / "output.log"), "rb") as log:
                 log.seek(offset)
                 while text := log.read(65536):
                     out.write(text)

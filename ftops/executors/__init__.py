@@ -8,11 +8,13 @@ result. A new executor is one file in this package and one name in `EXECUTORS`.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from ftops.jobs import Observation
+from ftops.store import open_regular
 from ftops.values import Json
 
 if TYPE_CHECKING:
@@ -177,10 +179,11 @@ class Followed(NamedTuple):
 def follow(folder: Path, offset: int = 0) -> Followed:
     """The events that the job in attempt folder `folder` wrote after byte `offset` of its events.jsonl.
 
-    A last line without its end is not read yet; a line that is no JSON object is skipped and counted.
+    A last line without its end is not read yet; a line that is no JSON object is skipped and counted. Raises ExternalError
+    where something else than a file is in its place.
     """
     try:
-        with (folder / "events.jsonl").open("rb") as file:
+        with os.fdopen(open_regular(folder / "events.jsonl"), "rb") as file:
             file.seek(offset)
             text = file.read()
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ftops.observe import Workspace, read_records
 from ftops.records import Attempt, RunEntry, RunRecord
 from ftops.results import attempt_of, utc
 from ftops.runs.saved import read_checkpoints
-from ftops.store import Store, last_event
+from ftops.store import Store, last_event, open_regular
 from ftops.telemetry import Pace, RunView
 from ftops.training import first_event
 from ftops.values import Json, Run, RunState
@@ -109,7 +110,9 @@ def read_lines(path: Path) -> list[Mapping[str, Json]]:
     """The JSON objects of a file, one a line; what is no whole line, or no object, is left out. Empty where it is not there."""
     found: list[Mapping[str, Json]] = []
     with contextlib.suppress(FileNotFoundError):
-        for line in path.read_bytes().split(b"\n")[:-1]:
+        with os.fdopen(open_regular(path), "rb") as file:  # what is trained may have put a link there
+            lines = file.read().split(b"\n")[:-1]
+        for line in lines:
             with contextlib.suppress(orjson.JSONDecodeError):
                 if isinstance(value := orjson.loads(line), dict):
                     found.append(value)
