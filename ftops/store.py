@@ -189,7 +189,8 @@ def observe_attempt(folder: Path) -> Observation | None:
 def last_event(folder: Path) -> dict[str, Json]:
     """The last whole event that the job in attempt folder `folder` wrote; empty when there is none."""
     lines: list[bytes] = []
-    with contextlib.suppress(OSError), (folder / "events.jsonl").open("rb") as file:
+    events = folder / "events.jsonl"
+    with contextlib.suppress(OSError, ExternalError), os.fdopen(open_regular(events), "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
         lines = file.read().split(b"\n")[:-1]
     return next((event for line in reversed(lines) if (event := parsed(line)) is not None), {})
