@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ftops.errors import Diagnostic, SpecError
 from ftops.estimates import Cost
@@ -108,7 +108,7 @@ def _refusals(
         shape = shape_of(run, workspace.specs.resources, workspace.root)
         yield Diagnostic(
             f"needs {gib(cost.memory.low)} to {gib(cost.memory.high)} of each GPU, which has {gib(room)}",
-            hint=_what_fits(shape, config, runner.gpus, room) if shape else "",
+            hint=what_fits(shape, config, runner.gpus, room) if shape else "",
             address=str(change.address),
             where=where(change.address, ("spec",)),
         )
@@ -131,15 +131,27 @@ def _refusals(
             )
 
 
-def _what_fits(shape: Shape, config: Mapping[str, Json], gpus: int, room: int) -> str:
-    """The least change that would make it fit, with the arithmetic of each."""
-    ways: list[tuple[str, dict[str, Json]]] = [
-        ("gradient_checkpointing: true", {"gradient_checkpointing": True}),
-        ("micro_batch_size: 1 with it", {"gradient_checkpointing": True, "micro_batch_size": 1}),
-        ("method qlora with both", {"gradient_checkpointing": True, "micro_batch_size": 1, "adapter": "qlora", "load_in_4bit": True}),
-    ]  # fmt: skip
-    for words, changed in ways:
-        needed = memory(Load.of(shape, {**config, **changed}, gpus))
-        if needed.expected <= room:
-            return f"{words} would take about {gib(needed.expected)}"
+def what_fits(shape: Shape, config: Mapping[str, Json], gpus: int, room: int, *, surely: bool = False) -> str:
+    """The least change of `config` with which it is expected to fit into `room` bytes of each GPU, with the arithmetic.
+
+    With `surely` it fits also where more is needed than expected: what is expected was not enough.
+    """
+    lighter: dict[str, Json] = {}
+    said: list[str] = []
+    for key, value, words in _LIGHTER:
+        if config.get(key) == value:
+            continue
+        lighter |= {key: value, **({"load_in_4bit": True} if value == "qlora" else {})}
+        said.append(words)
+        needed = memory(Load.of(shape, {**config, **lighter}, gpus))
+        if (needed.high if surely else needed.expected) <= room:
+            return f"{' and '.join(said)} would take about {gib(needed.expected)} of its {gib(room)}"
     return "none of gradient checkpointing, a micro batch of 1 and 4 bits is enough: divide it (`distributed`), or take larger GPUs"
+
+
+_LIGHTER: Final[tuple[tuple[str, Json, str], ...]] = (
+    ("gradient_checkpointing", True, "gradient_checkpointing: true"),
+    ("micro_batch_size", 1, "micro_batch_size: 1"),
+    ("adapter", "qlora", "the adapter qlora"),
+)
+"""What makes a training take less of a GPU, the one first that costs least."""

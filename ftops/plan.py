@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from ftops.errors import Diagnostic, PlanError, did_you_mean
 from ftops.kinds import KINDS
 from ftops.kinds.resource import Context
 from ftops.kinds.training_run import TrainingRun
-from ftops.values import Address, Change, Observed, Plan, Seal
+from ftops.values import Action, Address, Change, ChangeClass, Observed, Plan, Seal
 
 if TYPE_CHECKING:
     from ftops.kinds import Project, Resource
@@ -21,23 +22,29 @@ _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
 def make_plan(
-    specs: Specs, observed: Observed, *, targets: Collection[str] = (), excludes: Collection[str] = ()
+    specs: Specs,
+    observed: Observed,
+    *,
+    targets: Collection[str] = (),
+    excludes: Collection[str] = (),
+    resumed: Collection[Address] = (),
 ) -> Plan:
     """The changes that bring what exists to what `specs` say, each after what it needs.
 
-    With `targets`, only those addresses and what they need; without `excludes` and what needs them.
+    With `targets`, only those addresses and what they need; without `excludes` and what needs them. Of the trainings that were
+    stopped those in `resumed` go on; what needs another one waits.
     Raises PlanError with everything that stands in the way, so also for an address that no spec has.
     """
     resources = specs.resources
     chosen = _chosen(resources, _addresses(targets, resources), _addresses(excludes, resources))
     planned: dict[Address, Change] = {}
     faults: list[Diagnostic] = []
-    context = Context(specs.project, resources, observed, planned, specs.where)
+    context = Context(specs.project, resources, observed, planned, specs.where, resumed)
     for address in ordered(resources):
         needs = [reference.target for reference in resources[address].references()]
         if all(need in planned for need in needs):
             try:
-                planned[address] = resources[address].plan(context)
+                planned[address] = _waiting(resources[address].plan(context), planned)
             except PlanError as error:
                 if address in chosen:
                     faults += error.diagnostics
@@ -45,7 +52,19 @@ def make_plan(
         raise PlanError(*faults)
     changes = tuple(change for address, change in planned.items() if address in chosen)
     advice = (f"{each.address}: {text}" for each in changes for text in each.advice)
-    return Plan(changes, warnings=(*_changed(changes, resources, observed), *advice))
+    held = (f"{each.address}: {each.note}" for each in changes if each.held)
+    return Plan(changes, warnings=(*_changed(changes, resources, observed), *held, *advice))
+
+
+def _waiting(change: Change, planned: Mapping[Address, Change]) -> Change:
+    """`change`, or nothing where it needs a training that was stopped."""
+    stopped = [need for need in change.needs if planned[need].held]
+    if change.is_noop or not stopped:
+        return change
+    note = f"waits for {stopped[0]}, which was stopped"
+    return replace(
+        change, action=Action.NOOP, change_class=ChangeClass.NOOP, steps=(), note=note, held=True, estimate=None
+    )
 
 
 def _changed(changes: Collection[Change], resources: Mapping[Address, Resource], observed: Observed) -> Iterator[str]:

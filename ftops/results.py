@@ -10,6 +10,7 @@ from typing import Final
 from ftops import checkpoints, tracking
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import follow
+from ftops.jobs import JobState
 from ftops.observe import Workspace
 from ftops.pipeline import read_manifest
 from ftops.records import (
@@ -28,7 +29,8 @@ from ftops.records import (
     SourceEntry,
 )
 from ftops.store import Store, last_event, observe_attempt, run_state
-from ftops.training import final_attempt, resumed_from
+from ftops.trainer.faults import failure
+from ftops.training import final_attempt, log_tail, resumed_from
 from ftops.values import Change, Json, LabelVersion, Observed, RegisterVersion, RunState, run_id
 
 MEMORY: Final = ("memory/max_allocated_gib", "memory/max_resident_gib")
@@ -126,15 +128,20 @@ def attempt_of(store: Store, identity: str, number: int) -> Attempt:
     """An attempt of the store, as a record tells it. All steps done count as success here, whatever its weights are."""
     folder = store.attempt(identity, number)
     job, event = observe_attempt(folder), last_event(folder)
+    phase = run_state(job, event)
+    # A job that exited with 0 too early says no more than that.
+    failed = phase is RunState.FAILED and job is not None and job.state is not JobState.SUCCEEDED
+    why = failure(job, log_tail(folder / "output.log")) if failed and job else None
     return Attempt(
-        phase=run_state(job, event),
+        phase=phase,
         started_at=utc(job.started) if job else None,
         ended_at=utc(job.ended) if job else None,
         step=event.get("step"),
         resumed_from=_resumed_from(folder, store),
         exit_code=job.exit_code if job else None,
         signal=job.signal if job else None,
-        reason=(job.reason or None) if job else "it was never started",
+        fault=why.fault if why else None,
+        reason=why.reason if why else (job.reason or None) if job else "it was never started",
     )
 
 

@@ -174,16 +174,26 @@ def is_locked(path: Path) -> bool:
 def observe_attempt(folder: Path) -> Observation | None:
     """Where the job in attempt folder `folder` stands, by its files and its lock; None when none was ever started."""
     alive = is_locked(folder / "lock")  # before the result is read: who gives the lock back has written it
-    begun, stop = (folder / "handle.json").exists(), (folder / "stop.json").exists()
+    handle, stop = read_json(folder / "handle.json"), (folder / "stop.json").exists()
     if (result := read_json(folder / "result.json")) is not None:
         return ended(result, stop)
     if alive and stop:
         return Observation(JobState.STOPPING)
     if alive:
-        return Observation(JobState.RUNNING if begun else JobState.STARTING)
-    if begun:
-        return Observation(JobState.CANCELLED if stop else JobState.FAILED, "its wrapper died without a result")
-    return None
+        return Observation(JobState.RUNNING if handle else JobState.STARTING)
+    if handle is None:
+        return None
+    if stop:
+        return Observation(JobState.CANCELLED, "its wrapper died without a result")
+    if handle.get("bootId") not in (None, boot_id()):
+        return Observation(JobState.NODE_LOST, "its machine was restarted, or is another one")
+    return Observation(JobState.FAILED, "its wrapper died without a result")
+
+
+@functools.cache
+def boot_id() -> str:
+    """What the kernel drew when this machine started; `wrapper.py`, which stands alone, writes it into a handle."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
 def last_event(folder: Path) -> dict[str, Json]:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
@@ -22,13 +22,15 @@ from ftops.engine import Engine
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
 from ftops.jobs import JobState, Observation
+from ftops.kinds.limits import Retry
 from ftops.store import Store, last_event, open_regular, parsed, temporary_name
 from ftops.telemetry import Pace
+from ftops.trainer.faults import Fault, failure
 from ftops.values import Json, Run, RunState
 
 POLL_SECONDS: Final = 0.2
-LOG_LINES: Final = 20
-LOG_TAIL_BYTES: Final = 16_384
+LOG_LINES: Final = 30
+LOG_TAIL_BYTES: Final = 65_536
 UNREACHABLE_SECONDS: Final = 60.0
 
 
@@ -53,14 +55,16 @@ class Training:
 
     `start` is asked only when an attempt has to be made, so that one that goes on or has ended is collected whatever is
     missing by now; it gets the checkpoint to go on from (a path relative to the attempt's folder) or None. `begun` is
-    called with the folder of the attempt that is followed. `first_attempt` is the lowest number that an attempt may have;
-    `resume_run` another run whose last whole checkpoint the first attempt goes on from. `resume` is where a person said that
-    an attempt begins.
+    called with the folder of the attempt that is followed, `failed` with one that is tried again, as `retry` says.
+    `first_attempt` is the lowest number that an attempt may have; `resume_run` another run whose last whole checkpoint the
+    first attempt goes on from. `resume` is where a person said that the next attempt begins.
     """
 
     run: Run
     start: Callable[[str | None], Start]
     begun: Callable[[Path], None]
+    failed: Callable[[Ended], None]
+    retry: Retry = field(default_factory=Retry)
     first_attempt: int = 1
     resume_run: str | None = None
     resume: Resume | None = None
@@ -79,12 +83,13 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended."""
+    """How an attempt ended; `fault` says which class of failure it was, `log` are its last lines."""
 
     attempt: int
     phase: RunState
     reason: str = ""
     log: str = ""
+    fault: Fault | None = None
 
 
 def resumed_from(folder: Path) -> Path | None:
@@ -118,10 +123,22 @@ def last_checkpoint(store: Store, run_id: str) -> checkpoints.Checkpoint | None:
 
 
 def train(training: Training, store: Store, executor: Executor, watch: Callable[[Progress], None]) -> Ended:
-    """The end of the run's last attempt, which is followed, or started first where none is going on.
+    """The end of the run's last attempt, which is followed, or started first where none is going on; one that fails is
+    tried again as `training.retry` says.
 
     Raises ExternalError where the backend can't be asked, so that nobody knows whether a training goes on.
     """
+    ended = _attempt(training, store, executor, watch)
+    for _ in range(training.retry.max):
+        if ended.phase is not RunState.FAILED or ended.fault not in training.retry.on:
+            break
+        training.failed(ended)
+        ended = _attempt(replace(training, resume=None), store, executor, watch)
+    return ended
+
+
+def _attempt(training: Training, store: Store, executor: Executor, watch: Callable[[Progress], None]) -> Ended:
+    """The end of the attempt that goes on or has succeeded, else of a new one."""
     run_id = training.run.id
     numbers = store.attempts(run_id)
     if numbers:
@@ -287,21 +304,26 @@ def outcome(store: Store, key: Key, sight: Observation | Gone) -> Ended:
     folder = store.attempt(key.run, key.attempt)
     log = log_tail(folder / "output.log")
     if isinstance(sight, Gone):
-        return Ended(key.attempt, RunState.FAILED, "it was never started", log)
+        return Ended(key.attempt, RunState.FAILED, "it was never started", last_lines(log), Fault.LOST_RUNNER)
     if sight.state is JobState.CANCELLED:
-        return Ended(key.attempt, RunState.CANCELLED, sight.reason or "it was stopped", log)
+        return Ended(key.attempt, RunState.CANCELLED, sight.reason or "it was stopped", last_lines(log))
     if sight.state is not JobState.SUCCEEDED:
-        return Ended(key.attempt, RunState.FAILED, sight.reason or sight.state.value, log)
+        found = failure(sight, log)
+        return Ended(key.attempt, RunState.FAILED, found.reason, last_lines(log), found.fault)
+    if lacks := _lacks(folder):
+        return Ended(key.attempt, RunState.FAILED, lacks, last_lines(log), Fault.UNKNOWN)
+    return Ended(key.attempt, RunState.SUCCEEDED)
+
+
+def _lacks(folder: Path) -> str:
+    """What an attempt that exited with 0 lacks of a success; empty where nothing."""
     last = last_event(folder)
     if last.get("event") != "end":
-        return Ended(key.attempt, RunState.FAILED, "it exited with 0 before its training had ended", log)
+        return "it exited with 0 before its training had ended"
     if last.get("step") != last.get("maxSteps"):
-        reason = f"it ended at step {last.get('step')} of {last.get('maxSteps')}"
-        return Ended(key.attempt, RunState.FAILED, reason, log)
+        return f"it ended at step {last.get('step')} of {last.get('maxSteps')}"
     weights = checkpoints.final_weights(folder / "output")
-    if isinstance(weights, checkpoints.Torn):
-        return Ended(key.attempt, RunState.FAILED, f"its final weights are not whole: {weights.reason}", log)
-    return Ended(key.attempt, RunState.SUCCEEDED)
+    return f"its final weights are not whole: {weights.reason}" if isinstance(weights, checkpoints.Torn) else ""
 
 
 def final_attempt(store: Store, run_id: str) -> int | None:
@@ -345,7 +367,9 @@ def make_model(engine: Engine, init: Json, dataset: Path, target: Path) -> None:
 
 
 def log_tail(path: Path) -> str:
-    """The last lines of a log; empty where there is none, or a link in its place: what is trained may have put it there."""
+    """The end of a log, line by line as a terminal shows it; empty where there is none, or a link in its place: what is
+    trained may have put it there.
+    """
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             file.seek(max(0, file.seek(0, 2) - LOG_TAIL_BYTES))
@@ -353,4 +377,9 @@ def log_tail(path: Path) -> str:
     except (FileNotFoundError, ExternalError):
         return ""
     lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.splitlines()]
-    return "\n".join([line for line in lines if line][-LOG_LINES:])
+    return "\n".join(line for line in lines if line)
+
+
+def last_lines(log: str) -> str:
+    """What is shown of a log: enough to see why a training failed."""
+    return "\n".join(log.splitlines()[-LOG_LINES:])

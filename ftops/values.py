@@ -229,6 +229,7 @@ class Change:
     A no-op has a reason too, in `note`; `advice` is what a person should decide although nothing has to be done.
     `rows` says how the rows of a data set differ from the recorded ones, or why they were not compared; None where there is
     nothing to compare. `same_rows` are digests that a data set had before, with the same rows and another report.
+    `held`: it was stopped, and what needs it waits.
     """
 
     address: Address
@@ -245,6 +246,7 @@ class Change:
     inputs: Json = None
     rows: RowChanges | str | None = None
     same_rows: tuple[str, ...] = ()
+    held: bool = False
 
     @property
     def is_noop(self) -> bool:

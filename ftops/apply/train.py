@@ -16,15 +16,19 @@ from ftops.apply.register import commit
 from ftops.apply.work import Work
 from ftops.checkpoints import Torn, verify
 from ftops.configs import Config, refuse_to_resume, render
+from ftops.costs import what_fits
 from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.project import Runner
-from ftops.kinds.training_run import TrainingRun, model_digest, run_address
+from ftops.kinds.training_run import model_digest, run_address
 from ftops.numbers import gib
 from ftops.plan import runner_of
+from ftops.shapes import shape_of
+from ftops.store import observe_attempt
 from ftops.trainer.distributed import launcher
-from ftops.training import Ended, Start, Training, last_checkpoint, make_model
+from ftops.trainer.faults import HINTS, Fault, capacity
+from ftops.training import Ended, Start, Training, last_checkpoint, log_tail, make_model
 from ftops.training import train as follow_training
 from ftops.values import Address, Change, MakeBaseModel, PrepareData, Run, RunState, Train, run_id
 
@@ -85,6 +89,8 @@ def train(work: Work, change: Change, step: Train) -> str:
         Run(step.run_id, step.run, step.digest, 0, RunState.PENDING),
         start=lambda source: _start(work, change, step, source),
         begun=lambda folder: _track(work, change, folder),
+        failed=lambda ended: _tried_again(work, change, ended),
+        retry=run.spec.retry,
         first_attempt=1 if recorded is None else recorded.attempts + 1,
         resume_run=step.resume_run,
         resume=work.resume.get(change.address),
@@ -97,7 +103,7 @@ def train(work: Work, change: Change, step: Train) -> str:
     )
     if ended.phase is not RunState.SUCCEEDED:
         _commit_failure(work, change)
-        raise _failed(work, change.address, step, ended)
+        raise _failed(work, change, step, ended)
     return f"{step.run_id} attempt {ended.attempt}"
 
 
@@ -121,28 +127,48 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
             **path,
             "PYTHONPATH": "plugin",
             "FTOPS_EVENTS": "events.jsonl",
+            "FTOPS_BAD_LOSS": run.spec.bad_loss,
             "AXOLOTL_DO_NOT_TRACK": "1",
             **({"HF_HUB_OFFLINE": "1"} if run.spec.base_model.hub is None or runner.is_offline else {}),
             # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
             **({} if runner.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
         },
-        timeout=_limit(run, runner),
+        timeout=_limit(work, change, runner),
         reads=tuple(_reads(work, change, source)),
         writes=(work.store.tokens(change.inputs["dataset"]),),
     )
     about = {
         "inputs": change.inputs,
         "engine": runner.software,
+        "runner": run.spec.runner or work.workspace.specs.project.spec.default_runner,
         "configDigest": config.digest,
         "inputCommit": work.observed.commit,
     }
     return Start(job, about)
 
 
-def _limit(run: TrainingRun, runner: Runner) -> float:
-    """The seconds that an attempt may take: by the time limit, and by the budget."""
-    hours = run.spec.budget.gpu_hours
-    return run.spec.timeout if hours is None else min(run.spec.timeout, hours * 3600 / max(runner.gpus, 1))
+def _limit(work: Work, change: Change, runner: Runner) -> float:
+    """The seconds that an attempt may take: by the time limit, and by what the attempts before left of the budget.
+
+    Raises ChecksFailed where they left nothing.
+    """
+    run = work.run(change.address)
+    if (hours := run.spec.budget.gpu_hours) is None:
+        return run.spec.timeout
+    identity = run_id(change.address.name, change.digest or "")
+    before = [observe_attempt(work.store.attempt(identity, each)) for each in work.store.attempts(identity)]
+    spent = sum(each.ended - each.started for each in before if each and each.ended and each.started)
+    left = hours * 3600 / max(runner.gpus, 1) - spent
+    if left <= 0:
+        raise ChecksFailed(
+            Diagnostic(
+                f"its attempts have used up the budget of {hours:g} GPU hours",
+                hint="raise budget.gpuHours, and apply again: it goes on from its last whole checkpoint",
+                address=str(change.address),
+                where=work.workspace.specs.where(change.address, ("spec", "budget", "gpuHours")),
+            )
+        )
+    return min(run.spec.timeout, left)
 
 
 def _check_resume(work: Work, change: Change, config: Config, source: Path) -> None:
@@ -262,17 +288,52 @@ def _refuse_changed(work: Work, address: Address) -> None:
         raise ExternalError(*found)
 
 
-def _failed(work: Work, address: Address, step: Train, ended: Ended) -> RunFailed:
-    whole = last_checkpoint(work.store, step.run_id)
-    begin = "begins again" if whole is None else f"goes on from its {whole.path.name}"
+def _tried_again(work: Work, change: Change, ended: Ended) -> None:
+    """Says, and records, that an attempt failed and that another one begins."""
+    run = run_id(change.address.name, change.digest or "")
+    work.tell(
+        Notice(f"{run} attempt {ended.attempt} failed ({ended.fault}): {ended.reason}; it {_next(work, run)} at once")
+    )
+
+
+def _next(work: Work, run: str) -> str:
+    """Where the next attempt of a run begins."""
+    whole = last_checkpoint(work.store, run)
+    return "begins again" if whole is None else f"goes on from its {whole.path.name}"
+
+
+def _failed(work: Work, change: Change, step: Train, ended: Ended) -> RunFailed:
+    if ended.phase is RunState.CANCELLED:
+        what = f"{step.run_id} attempt {ended.attempt} was stopped"
+        hint = f"`ftops apply --resume {step.run}` {_next(work, step.run_id)}; without it apply leaves it alone"
+        return RunFailed(Diagnostic(what, hint=hint, address=str(change.address)))
+    fault = ended.fault or Fault.UNKNOWN
+    hints = (
+        _what_fits(work, change, ended) if fault is Fault.GPU_MEMORY else "",
+        HINTS[fault].replace("NAME", step.run),
+        f"`ftops logs {step.run}` shows all of it; the next `ftops apply` {_next(work, step.run_id)}",
+    )
     return RunFailed(
         Diagnostic(
-            f"{step.run_id} attempt {ended.attempt} {ended.phase}: {ended.reason}",
+            f"{step.run_id} attempt {ended.attempt} failed ({fault}): {ended.reason}",
             detail=ended.log,
-            hint=f"`ftops logs {step.run}` shows all of it; the next `ftops apply` {begin}",
-            address=str(address),
+            hint="\n".join(filter(None, hints)),
+            address=str(change.address),
         )
     )
+
+
+def _what_fits(work: Work, change: Change, ended: Ended) -> str:
+    """What would need less memory of a GPU than the attempt, whose config is asked, with the arithmetic; empty where nobody knows."""
+    run = work.run(change.address)
+    runner = runner_of(run, work.workspace.specs.project)
+    folder = work.store.attempt(run_id(change.address.name, change.digest or ""), ended.attempt)
+    config = yaml.load((folder / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+    shape = shape_of(run, work.workspace.specs.resources, work.workspace.root)
+    room = capacity(log_tail(folder / "output.log")) or runner.capabilities.gpu_memory
+    if shape is None or room is None:
+        return ""
+    return what_fits(shape, config, runner.gpus, room, surely=True)
 
 
 def _commit_failure(work: Work, change: Change) -> None:

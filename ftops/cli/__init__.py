@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "apply": _Entry("apply", "Make it so: prepare, train, register, commit the results."),
     "status": _Entry("status", "Show every resource and how far it is."),
     "logs": _Entry("logs", "Print what a training writes."),
+    "stop": _Entry("stop", "Stop a training: a checkpoint first; it goes on when told."),
     "schema": _Entry("schema", "Print the JSON Schema of a kind."),
     "dataset": _Entry("dataset", "Check data, track it with DVC, compare versions, free their space."),
     "run": _Entry("run", "Look into a training run."),

@@ -30,6 +30,7 @@ Examples:
   ftops apply
   ftops apply --yes --target Dataset/example
   ftops apply plan.json
+  ftops apply --resume tiny-base
   ftops apply --resume tiny-base=best
 """
 
@@ -45,9 +46,9 @@ Examples:
     "--resume",
     "begins",
     multiple=True,
-    metavar="NAME=WHERE",
-    help="Where the next attempt of TrainingRun NAME begins: `best`, `last` or the step of a checkpoint, `none` for the "
-    "start; repeatable.  [default: last]",
+    metavar="NAME[=WHERE]",
+    help="Train TrainingRun NAME on, also after `ftops stop`. WHERE its next attempt begins: `best`, `last` or the step of "
+    "a checkpoint, `none` for the start; repeatable.  [default: last]",
 )
 @choosing
 @click.pass_obj
@@ -102,12 +103,12 @@ def apply(  # noqa: PLR0913  (click gives it every option)
 
 
 def _named(begins: tuple[str, ...]) -> dict[str, str]:
-    """Where each TrainingRun begins, by its name. Raises UsageError for what is not NAME=WHERE."""
+    """Where each TrainingRun begins, by its name; empty where that is not said. Raises UsageError for what is not NAME=WHERE."""
     found = {}
     for each in begins:
         name, equals, where = each.removeprefix("TrainingRun/").partition("=")
-        if not (name and equals) or (where not in ("best", "last", "none") and not where.isdecimal()):
-            raise UsageError(Diagnostic(f"--resume {each}: expected NAME=best, NAME=last, NAME=none or NAME=STEP"))
+        if not name or (equals and where not in ("best", "last", "none") and not where.isdecimal()):
+            raise UsageError(Diagnostic(f"--resume {each}: expected NAME, or NAME= with best, last, none or a step"))
         found[name] = where
     return found
 
@@ -127,6 +128,8 @@ def _where(workspace: Workspace, made: Plan, observed: Observed, chosen: Mapping
         if step is None:
             hint = did_you_mean(name, [*steps]) if steps else "the plan trains nothing"
             raise UsageError(Diagnostic(f"--resume {name}={where}: the plan does not train {name!r}", hint=hint))
+        if not where:  # where it would begin by itself
+            continue
         live = observed.live.get(step.run_id)
         if live is not None and live.state in (RunState.RUNNING, RunState.SUCCEEDED):
             raise UsageError(

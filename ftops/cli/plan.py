@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ from ftops.errors import Diagnostic, UsageError
 from ftops.render import plan_json, plan_markdown, plan_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Mapping
 
     from ftops.observe import Workspace
     from ftops.values import Observed, Plan
@@ -56,10 +57,12 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
     return target(exclude(chosen))
 
 
-def sealed_plan(workspace: Workspace, choice: Choice, begins: Collection[str] = ()) -> tuple[Plan, Observed]:
+def sealed_plan(
+    workspace: Workspace, choice: Choice, begins: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Plan, Observed]:
     """The plan for a project as it is now, sealed, and what it was made from; nothing is written anywhere.
 
-    Of the TrainingRuns `begins` a person said where they begin.
+    The TrainingRuns `begins` go on also where they were stopped; each may say where.
     """
     from ftops.configs import check_resumes, render_plan
     from ftops.costs import with_costs
@@ -69,10 +72,11 @@ def sealed_plan(workspace: Workspace, choice: Choice, begins: Collection[str] = 
     from ftops.values import Address
 
     observed = observe(workspace)
-    plan = make_plan(workspace.specs, observed, targets=choice.targets, excludes=choice.excludes)
+    resumed = {Address("TrainingRun", name) for name in begins}
+    plan = make_plan(workspace.specs, observed, targets=choice.targets, excludes=choice.excludes, resumed=resumed)
     plan = with_rows(plan, workspace.specs, observed, workspace.root, workspace.store)
     configs = render_plan(plan, workspace)
-    check_resumes(plan, workspace, configs, {Address("TrainingRun", name) for name in begins})
+    check_resumes(plan, workspace, configs, {Address("TrainingRun", name) for name, where in begins.items() if where})
     plan = with_costs(plan, {address: config.tree for address, config in configs.items()}, workspace, observed)
     digests = {str(address): config.digest for address, config in configs.items()}
     return replace(plan, seal=make_seal(plan, workspace.specs, observed, digests)), observed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -63,7 +63,8 @@ class Resource(Strict):
 class Context:
     """What planning a resource may look at: the specs, what exists, and the changes of what it needs.
 
-    `where` gives the place of a field, for errors.
+    `where` gives the place of a field, for errors. `resumed` are the trainings that a person said go on although they were
+    stopped.
     """
 
     project: Project
@@ -71,6 +72,7 @@ class Context:
     observed: Observed
     planned: Mapping[Address, Change]
     where: Callable[[Address, tuple[str | int, ...]], Where]
+    resumed: Collection[Address] = ()
 
     def digest_of(self, address: Address) -> str:
         """The digest that the resource at `address` will have once the plan is applied."""

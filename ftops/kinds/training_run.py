@@ -12,6 +12,7 @@ from ftops.errors import Diagnostic, PlanError
 from ftops.estimates import Estimate
 from ftops.fields import Duration, Name, RelativePath, Strict, exactly_one
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
+from ftops.kinds.limits import Budget, Retry
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
@@ -30,6 +31,7 @@ from ftops.values import (
     RunState,
     Step,
     Train,
+    TrainedRun,
     digest,
     run_id,
 )
@@ -113,19 +115,6 @@ class Checkpoints(Strict):
     best: Best | None = Field(default=None, description=Best.__doc__)
 
 
-class Budget(Strict):
-    """What a training may take: where it would take more, plan and apply refuse."""
-
-    gpu_hours: float | None = Field(
-        default=None,
-        gt=0,
-        description="Hours of all GPUs together (of the machine, where it has none); it is stopped then.",
-    )
-    disk_gib: float | None = Field(
-        default=None, gt=0, alias="diskGiB", description="GiB of checkpoints and weights in the store."
-    )
-
-
 class RunTracking(Strict):
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of the run in MLflow.")
 
@@ -154,6 +143,10 @@ class TrainingRunSpec(Strict):
     checkpoints: Checkpoints = Field(default_factory=Checkpoints)
     timeout: Duration = Field(default=86400, description="The training is stopped after this time.")
     budget: Budget = Field(default_factory=Budget)
+    retry: Retry = Field(default_factory=Retry)
+    bad_loss: Literal["stop", "ignore"] = Field(
+        default="stop", description="Whether a loss that is no number, or stays zero, ends the training."
+    )
     on_change: Literal["retrain", "resume"] = Field(
         default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
     )
@@ -213,6 +206,8 @@ class TrainingRun(Resource):
         live = context.observed.live.get(run_id(name, identity))
         needs = tuple(reference.target for reference in self.references())
         done = None if history is None else history.runs.get(identity)
+        if _is_stopped(done, live) and self.address not in context.resumed:
+            return self._stopped(identity, inputs, done, live)
         if done is not None and done.phase is RunState.SUCCEEDED and history is not None:
             if history.current == identity:
                 return noop(self.address, "trained as specified", digest=identity, inputs=inputs, needs=needs)
@@ -249,6 +244,30 @@ class TrainingRun(Resource):
             inputs=inputs,
             note=_standing(live, resume_run),
             estimate=self._estimate(history, inputs, live, resume_run),
+        )
+
+    def _stopped(self, identity: str, inputs: Json, done: TrainedRun | None, live: Run | None) -> Change:
+        """Nothing, but to record it: what a person stopped goes on when a person says so."""
+        where = (
+            "it begins again"
+            if live is None or live.checkpoint is None
+            else f"goes on from checkpoint-{live.checkpoint}"
+        )
+        note = f"was stopped; `ftops apply --resume {self.metadata.name}` {where}"
+        needs = tuple(reference.target for reference in self.references())
+        if done is not None and done.phase is RunState.CANCELLED:
+            return noop(self.address, note, digest=identity, inputs=inputs, needs=needs, held=True)
+        return Change(
+            self.address,
+            Action.UPDATE,
+            ChangeClass.REGISTER,
+            reasons=(_failure(done, live),),
+            steps=(CommitRecords(self.address),),
+            needs=needs,
+            digest=identity,
+            inputs=inputs,
+            note=note,
+            held=True,
         )
 
     def _known(self, inputs: Json, history: RunHistory | None, context: Context) -> Json:
@@ -365,6 +384,15 @@ def _is_longer(reason: Reason) -> bool:
         return False
     numbers = isinstance(reason.before, int | float) and isinstance(reason.after, int | float)
     return numbers and reason.after > reason.before
+
+
+def _is_stopped(done: TrainedRun | None, live: Run | None) -> bool:
+    """Whether a person stopped the last attempt, as this machine knows, or else the record."""
+    if done is not None and done.phase is RunState.SUCCEEDED:
+        return False
+    if live is not None and live.state is not RunState.PENDING:
+        return live.state is RunState.CANCELLED
+    return done is not None and done.phase is RunState.CANCELLED
 
 
 def _is_made(live: Run | None) -> bool:

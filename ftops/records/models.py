@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ftops.fields import Name, Semver, Strict
 from ftops.records.dataset import DatasetReport
+from ftops.trainer.faults import Fault
 from ftops.values import Json, RunState
 
 FOLDER: Final = "registry/"
@@ -64,6 +65,7 @@ class Attempt(Strict):
     resumed_from: str | None = None
     exit_code: int | None = None
     signal: int | None = None
+    fault: Fault | None = None
     reason: str | None = None
 
 

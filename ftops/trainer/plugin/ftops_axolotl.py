@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from axolotl.integrations.base import BasePlugin
 from transformers import TrainerCallback
 
 MASKED = -100
 SAMPLED_ROWS = 256
 SHOWN = 5
+ZERO_LOGS = 3  # a loss of zero without a gradient, so many times in a row, teaches nothing any more
 DURABLE = frozenset({"begin", "save", "end"})
 EMPTY = "ftops: no supervised tokens: the training set is empty (are all rows longer than sequence_len?)"
 WHY = "(does the chat template mark the assistant's turns, and do the rows have answers that are not cut off?)"
@@ -43,8 +45,12 @@ class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
         found = measure(trainer.train_dataset)
         data = found | dropped(cfg, found.get("rows"))
+        trainer.args.logging_nan_inf_filter = (
+            False  # it would show the mean of the losses before in place of one that is no number
+        )
         self.progress = Progress(os.environ["FTOPS_EVENTS"], data, cfg.resume_from_checkpoint)
-        return [self.progress]
+        watch = [BadLoss()] if os.environ.get("FTOPS_BAD_LOSS") == "stop" else []
+        return [self.progress, *watch]
 
     def post_train_unload(self, cfg: Any) -> None:  # noqa: ARG002
         # The one hook that Axolotl calls once, after the final weights and the tokenizer are on disk.
@@ -132,6 +138,40 @@ class Progress(TrainerCallback):  # type: ignore[misc]
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class BadLoss(TrainerCallback):  # type: ignore[misc]
+    """Ends a training that has gone wrong for good: raises FloatingPointError in every process."""
+
+    def __init__(self) -> None:
+        self.good: tuple[float, int] | None = None
+        self.zeros = 0
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+        if "loss" not in (logs or {}):
+            return
+        loss, gradient = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        if not math.isfinite(loss):
+            before = "" if self.good is None else f", after {self.good[0]:.4g} at step {self.good[1]}"
+            raise FloatingPointError(f"ftops: the loss is {loss} at step {state.global_step}{before}")
+        self.good = loss, state.global_step
+        self.zeros = self.zeros + 1 if loss == 0 and not 0 < gradient < math.inf else 0
+        if self.zeros == ZERO_LOGS:
+            raise FloatingPointError(
+                f"ftops: the loss is zero, and there is no gradient, at step {state.global_step} and in the two logs before"
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+        if control.should_save and any(not finite(each) for each in model.parameters() if each.requires_grad):
+            raise FloatingPointError(
+                f"ftops: weights are no numbers any more at step {state.global_step}; they are not saved"
+            )
+
+
+def finite(weights: Any) -> bool:
+    """Whether all of `weights` are finite numbers; of weights that are divided, those of this process."""
+    own = weights.to_local() if hasattr(weights, "to_local") else weights
+    return bool(torch.isfinite(own).all())
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, float]:

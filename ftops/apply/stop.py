@@ -1,0 +1,104 @@
+"""Ends a training that a person wants stopped: a checkpoint first, then the signals, then the record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ftops import executors, results
+from ftops.errors import Diagnostic, ExternalError, UsageError, did_you_mean
+from ftops.executors import Key, Unreachable
+from ftops.jobs import JobState, Observation
+from ftops.kinds.project import Runner
+from ftops.kinds.training_run import TrainingRun, run_address
+from ftops.observe import Workspace
+from ftops.plan import runner_of
+from ftops.store import is_locked
+from ftops.training import last_checkpoint
+from ftops.values import Run, RunState
+from ftops.write_back import WriteBack, update_index
+
+POLL_SECONDS: Final = 0.2
+KILL_SECONDS: Final = 30.0
+"""How much later than its grace a job must have ended: its wrapper kills it then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """How a training that was told to stop ended: its state, the step of the checkpoint that it can go on from, and where its
+    record is now."""
+
+    state: RunState
+    checkpoint: int | None
+    recorded: str
+
+
+def stop(workspace: Workspace, run: Run, grace: float, tell: Callable[[str], None]) -> Stopped:
+    """Asks the attempt of `run` that goes on to save a checkpoint and end, which it must within `grace` seconds.
+
+    Returns when it has ended and is recorded. Raises UsageError where nothing goes on, ExternalError where it can't be asked,
+    or can't be proved to be what would be stopped.
+    """
+    if run.state is not RunState.RUNNING:
+        raise UsageError(Diagnostic(f"{run.id} is {run.state}: there is nothing to stop"))
+    executor = executors.executor_for(_runner(workspace, run), workspace.store)
+    key = Key(run.id, run.attempt)
+    found = executor.find(key)
+    if isinstance(found, Unreachable):
+        raise ExternalError(Diagnostic(f"{run.id} attempt {run.attempt} was not stopped: {found.reason}"))
+    for handle in found:
+        if executor.stop(handle, grace):
+            tell(f"{run.id} attempt {run.attempt} is asked to save a checkpoint and end")
+        deadline = time.monotonic() + grace + KILL_SECONDS
+        while not _has_ended(sight := executor.observe([handle])[handle]):
+            if time.monotonic() > deadline:
+                reason = sight.reason if isinstance(sight, Unreachable) else "it does not end"
+                raise ExternalError(Diagnostic(f"{run.id} attempt {run.attempt} was asked to end, but {reason}"))
+            time.sleep(POLL_SECONDS)
+        # A follower collects and forgets it itself.
+        if not is_locked(workspace.store.root / "lock"):
+            executor.forget(handle)
+    entry = results.run_entry(run.id, workspace.store)
+    whole = last_checkpoint(workspace.store, run.id)
+    return Stopped(
+        entry.attempts[str(run.attempt)].phase, None if whole is None else whole.step, _record(workspace, run)
+    )
+
+
+def _has_ended(sight: executors.Sight) -> bool:
+    if isinstance(sight, Observation):
+        return not sight.state.going_on or sight.state is JobState.UNKNOWN
+    return not isinstance(sight, Unreachable)
+
+
+def _runner(workspace: Workspace, run: Run) -> Runner:
+    """The runner that the last attempt was started on, also where the spec names another one by now, or is gone."""
+    project = workspace.specs.project
+    name = (workspace.store.read_run(run.id) or {}).get("runner")
+    resource = workspace.specs.resources.get(run_address(run.name))
+    if name is None and isinstance(resource, TrainingRun):
+        return runner_of(resource, project)
+    runners: Mapping[str, Runner] = project.spec.runners
+    if name is None or name not in runners:
+        hint = did_you_mean(str(name), [*runners])
+        raise UsageError(Diagnostic(f"{run.id} runs on {name!r}, which ftops.yaml has not", hint=hint))
+    return runners[name]
+
+
+def _record(workspace: Workspace, run: Run) -> str:
+    """Commits how it ended, where no apply is at work that does so itself; returns in a few words where it is."""
+    if workspace.repository is None:
+        return "not recorded: there is no git repository; the store remembers it"
+    try:
+        with workspace.store.exclusive():
+            back = WriteBack.open(workspace, None, {"Ftops-Run": run.id})
+            record = results.run_record(run.name, run.digest, workspace.store)
+            said = back.write([record], f"ftops: TrainingRun/{run.name} {record.status.phase}", {})
+    except ExternalError as error:
+        if is_locked(workspace.store.root / "lock"):
+            return "the apply that follows it records it"
+        return f"not recorded yet, the next apply does it: {error}"
+    update_index(workspace)
+    return said

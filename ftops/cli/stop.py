@@ -1,0 +1,61 @@
+"""`ftops stop`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ftops.errors import Diagnostic, ExternalError
+
+EXAMPLES: Final = """\b
+Examples:
+  ftops stop tiny-base
+  ftops stop tiny-base --grace 30m
+"""
+
+
+class _Duration(click.ParamType[int]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from pydantic import TypeAdapter, ValidationError
+
+        from ftops.fields import Duration
+
+        try:
+            return int(TypeAdapter(Duration).validate_python(value))
+        except ValidationError as error:
+            self.fail(error.errors()[0]["msg"], param, ctx)
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("name")
+@click.option(
+    "--grace",
+    type=_Duration(),
+    default="10m",
+    show_default=True,
+    help="How long it may take to finish its step and save a checkpoint; it is killed then.",
+)
+@click.pass_obj
+def stop(start: Path, name: str, grace: int) -> None:
+    """Stop the training of TrainingRun NAME: it saves a checkpoint, ends, and is recorded as cancelled.
+
+    `ftops apply` leaves alone what was stopped, and what needs it waits; `ftops apply --resume NAME` goes on from the
+    checkpoint. A changed spec is another training, and is trained.
+    """
+    from ftops.apply.stop import stop as end
+    from ftops.observe import open_workspace
+    from ftops.runs import require_live
+    from ftops.values import RunState
+
+    workspace = open_workspace(start)
+    run = require_live(workspace.store, name)
+    ended = end(workspace, run, grace, lambda text: click.echo(text, err=True))
+    if ended.state is not RunState.CANCELLED:
+        raise ExternalError(Diagnostic(f"{run.id} had {ended.state} before it could be stopped", detail=ended.recorded))
+    kept = "without a checkpoint" if ended.checkpoint is None else f"at checkpoint-{ended.checkpoint}"
+    click.echo(f"{run.id} is stopped {kept}: {ended.recorded}.")
+    click.echo(f"It goes on with `ftops apply --resume {run.name}`.")
