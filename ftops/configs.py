@@ -11,8 +11,9 @@ import yaml
 
 from ftops import sandbox
 from ftops.errors import Diagnostic, PlanError, SpecError, Where
+from ftops.kinds.base_model import model_digest
 from ftops.kinds.dataset import Dataset, dataset_address
-from ftops.kinds.training_run import TrainingRun, model_digest, run_address
+from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.observe import TEMPLATES, Workspace, template_texts
 from ftops.plan import runner_of
 from ftops.render import shown

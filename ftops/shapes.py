@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops.errors import ExternalError
-from ftops.kinds.training_run import InitModel, TrainingRun, run_address
+from ftops.kinds.base_model import InitModel
+from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.store import open_regular
 from ftops.trainer.shape import Shape
 

@@ -280,6 +280,11 @@ class Plan:
     def has_changes(self) -> bool:
         return any(not change.is_noop for change in self.changes)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything is as specified: there is nothing to do, and nothing waits."""
+        return not self.has_changes and not any(change.held for change in self.changes)
+
 
 # ------------------------------------------------------------------------------------------------ observed
 

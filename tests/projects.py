@@ -149,13 +149,16 @@ def records(root):
 STAND_IN = """\
 #!{python}
 # Trains nothing: ten steps an epoch, and the files and events of a training. A learning rate over 1 diverges at step 5.
-# It is best at step 4 on the validation split, where there is one.
-import json, os, struct, sys, time, yaml, zipfile
+# It is best at step 4 on the validation split, where there is one. With seed 9 its first attempt is killed after step 5, and
+# it takes longer with seed 7. On TERM it finishes its step, saves a checkpoint and ends.
+import json, os, signal, struct, sys, time, yaml, zipfile
 assert sys.argv[1:] == ["train", "config.yaml", "--launcher", "python"], sys.argv
 config = yaml.safe_load(open("config.yaml"))
 steps = int(10 * config["num_epochs"])
 source = config.get("resume_from_checkpoint")
 first = json.load(open(source + "/trainer_state.json"))["global_step"] if source else 0
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
 def event(name, step, **more):
     with open(os.environ["FTOPS_EVENTS"], "a") as file:
         line = {{"event": name, "step": step, "maxSteps": steps, "time": time.time(), **more}}
@@ -179,22 +182,26 @@ def checkpoint(step, logs):
     event("save", step, checkpoint="checkpoint-" + str(step))
 print("training for", steps, "steps", flush=True)
 event("begin", first)
-logs = []
+logs, step = [], first
 for step in range(first + 1, steps + 1):
-    time.sleep(0.02)
+    time.sleep(0.3 if config.get("seed") == 7 else 0.02)
+    if step == 5 and config.get("seed") == 9 and os.getcwd().endswith("attempt-1"):
+        os.kill(os.getpid(), signal.SIGKILL)
     if step == 5 and config["learning_rate"] > 1:
         print("loss is nan", flush=True)
         sys.exit(1)
     logs.append({{"step": step, "loss": 5 / step}})
     event("log", step, loss=5 / step, **{{"memory/max_resident_gib": 0.93}})
-    if step % config["save_steps"] == 0:
+    if step % config["save_steps"] == 0 or told:
         if "test_datasets" in config:
             found = {{"eval_loss": 1 + abs(step - 4) / 10}}
             logs.append({{"step": step, **found}})
             event("evaluate", step, **found)
         checkpoint(step, logs)
+    if told:
+        break
 save("output")
-event("end", steps)
+event("end", step)
 print("done", flush=True)
 """
 

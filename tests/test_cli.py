@@ -61,7 +61,7 @@ TREE = dict(commands())
 def test_the_commands_are_these():
     leaves = {" ".join(names[1:]) for names, command in TREE.items() if not isinstance(command, click.Group)}
     assert leaves == {
-        "validate", "plan", "apply", "status", "logs", "schema", "run render", "run show", "run checkpoints", "commit", "index rebuild",
+        "validate", "plan", "apply", "status", "logs", "stop", "schema", "run render", "run show", "run checkpoints", "commit", "index rebuild",
         "import", "engine install", "engine check", "doctor", "experiment assign", "experiment simulate", "experiment analyze", "experiment status",
         "dataset check", "dataset add", "dataset pull", "dataset push", "dataset diff", "dataset prune",
     }  # fmt: skip

@@ -100,7 +100,7 @@ def test_ftops_killed_while_it_submits(tmp_path, env, docker, stand_in, point):
 def test_a_failure_in_a_container_is_recorded_and_its_container_removed(tmp_path, env, docker, stand_in):
     root = project(tmp_path / "project", stand_in, run(hyperparameters={"learning_rate": 1000.0}))
     done = ftops(root, "apply", "--yes", env=env, code=6)
-    assert "attempt 1 failed: exit code 1" in done.stdout
+    assert "attempt 1 failed (unknown): exit code 1" in done.stdout
     assert "loss is nan" in done.stdout
     assert entry(root, "base")["attempts"]["1"]["exitCode"] == 1
     assert docker.names() == []
@@ -127,13 +127,13 @@ def test_an_image_that_moved_makes_a_saved_plan_stale(tmp_path, env, stand_in):
 # ---------------------------------------------------------------------------------------------- with Axolotl
 
 SMALL = {"family": "llama", "hiddenSize": 32, "layers": 1, "heads": 2, "vocabSize": 400}
-SHORT = {"micro_batch_size": 8, "sequence_len": 256, "learning_rate": 0.005, "num_epochs": 30, "lora_r": 4}
+SHORT = {"micro_batch_size": 8, "sequence_len": 256, "learning_rate": 0.005, "num_epochs": 60, "lora_r": 4}
 
 
 @pytest.mark.slow
 @pytest.mark.axolotl
 def test_axolotl_in_a_container_is_attached_to_and_resumed(tmp_path, docker):
-    """The engine's environment of this machine is mounted. First ftops is killed, then the container."""
+    """The engine's environment of this machine is mounted. First ftops is killed, then the container, then it is stopped."""
     assert engine.find() is not None, "make engine"
     (tmp_path / "home").mkdir()
     env = environment(tmp_path / "home")
@@ -143,20 +143,44 @@ def test_axolotl_in_a_container_is_attached_to_and_resumed(tmp_path, docker):
     wait(lambda: events(folder, "save") or process.poll() is not None)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    again = subprocess.Popen(projects.command("apply", "--yes"), cwd=root, env=env, stdout=subprocess.PIPE, text=True)
+    again = subprocess.Popen(
+        projects.command("apply", "--yes"),
+        cwd=root,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     wait(lambda: len(events(folder, "save")) >= 3 or again.poll() is not None)
     with docker.client() as client:
         client.kill(*docker.names())
+    second = folder.with_name("attempt-2")
+    wait(lambda: events(second, "log") or again.poll() is not None)
+    stopped = ftops(root, "stop", "lora", env=env).stdout
     said, _ = again.communicate(timeout=60)
     assert again.returncode == 6
-    assert "attempt 1 failed: its container ended with 137 and left no result" in said
+    assert (
+        "attempt 1 failed (killed): its container ended with 137 and left no result; it goes on from its checkpoint-"
+        in said
+    )
+    assert "attempt 2 was stopped" in said
     assert len(events(folder, "begin")) == 1
-    assert [path.name for path in attempts(root)] == ["attempt-1"]
-
-    ftops(root, "apply", "--yes", env=env)
-    (begin,) = events(folder.with_name("attempt-2"), "begin")
+    (begin,) = events(second, "begin")
     assert begin["step"] >= 20
-    resumed = entry(root, "lora")
-    assert {number: each["phase"] for number, each in resumed["attempts"].items()} == {"1": "failed", "2": "succeeded"}
+    last = events(second)[-1]
+    assert f"is stopped at checkpoint-{last['step']}:" in stopped
+    assert last["step"] < last["maxSteps"]
+    assert "was stopped" in ftops(root, "apply", "--yes", env=env).stdout
+    assert [path.name for path in attempts(root)] == ["attempt-1", "attempt-2"]
+
+    ftops(root, "apply", "--yes", "--resume", "lora", env=env)
+    (begin,) = events(folder.with_name("attempt-3"), "begin")
+    assert begin["step"] == last["step"]
+    ended = entry(root, "lora")["attempts"]
+    assert {number: each["phase"] for number, each in ended.items()} == {
+        "1": "failed",
+        "2": "cancelled",
+        "3": "succeeded",
+    }
     assert docker.names() == []
     assert ftops(root, "plan", "--detailed-exitcode", env=env).stdout.startswith("No changes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ import yaml
 
 import ftops
 from ftops.engine import find, plugin_files
+from ftops.jobs import ended
 from ftops.trainer.config import (
     RunValues,
     check_rendered,
@@ -23,8 +25,10 @@ from ftops.trainer.config import (
     template_for,
     template_values,
 )
+from ftops.trainer.faults import Fault, failure
 from ftops.trainer.memory import GIB, Load, checkpoint, memory
 from ftops.trainer.shape import Shape
+from ftops.training import log_tail
 
 pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
 ROWS = 64
@@ -88,6 +92,7 @@ def begin(engine, store, run, attempt, values):
         "HOME": os.environ["HOME"],
         "PYTHONPATH": "plugin",
         "FTOPS_EVENTS": "events.jsonl",
+        "FTOPS_BAD_LOSS": "stop",
         "AXOLOTL_DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
         "OMP_WAIT_POLICY": "PASSIVE",  # else threads that spin starve each other on a busy machine
@@ -191,6 +196,34 @@ def test_data_without_anything_to_learn_ends_before_the_first_step(engine, store
     assert process.wait(300) != 0
     assert events(folder) == []
     assert why in (folder / "output.log").read_text()
+
+
+BAD_LOSS = {
+    # A rate that throws the weights out of all numbers, and one beside a gradient that is cut to nothing.
+    "no number": (
+        {"learning_rate": 1.0e38, "optimizer": "sgd", "logging_steps": 1},
+        1000,
+        "the loss is (nan|inf) at step",
+    ),
+    "saved": (
+        {"learning_rate": 1.0e38, "optimizer": "sgd", "logging_steps": 50},
+        3,
+        "weights are no numbers any more at step 3",
+    ),
+}
+
+
+@pytest.mark.parametrize(("more", "every", "why"), BAD_LOSS.values(), ids=BAD_LOSS)
+def test_a_loss_that_is_no_number_ends_the_training_and_is_never_saved(engine, store, request, more, every, why):
+    values = replace(FULL, hyperparameters={**FULL.hyperparameters, **more}, every=every)
+    folder, process = begin(engine, store, f"bad-{request.node.callspec.id.replace(' ', '-')}", 1, values)
+    assert process.wait(300) == 1
+    log = log_tail(folder / "output.log")
+    found = failure(ended({"exitCode": 1}, stop=False), log)
+    assert found.fault is Fault.LOSS, log
+    assert re.search(why, found.reason)
+    assert not [each for each in events(folder) if each["event"] in ("save", "end")]
+    assert not list(folder.glob("output/checkpoint-*"))
 
 
 def test_the_beginning_says_what_is_learned_from(engine, store):

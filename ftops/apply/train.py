@@ -19,9 +19,10 @@ from ftops.configs import Config, refuse_to_resume, render
 from ftops.costs import what_fits
 from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
+from ftops.kinds.base_model import model_digest
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.project import Runner
-from ftops.kinds.training_run import model_digest, run_address
+from ftops.kinds.training_run import run_address
 from ftops.numbers import gib
 from ftops.plan import runner_of
 from ftops.shapes import shape_of

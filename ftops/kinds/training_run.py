@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
@@ -10,7 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from ftops.errors import Diagnostic, PlanError
 from ftops.estimates import Estimate
-from ftops.fields import Duration, Name, RelativePath, Strict, exactly_one
+from ftops.fields import Duration, Name, RelativePath, Strict
+from ftops.kinds.base_model import BaseModelSpec, model_digest
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.limits import Budget, Retry
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
@@ -39,55 +40,8 @@ from ftops.values import (
 if TYPE_CHECKING:
     from ftops.kinds.project import Project
 
-MADE_VERSION: Final = 1
-"""Raised when `trainer/init_model.py` makes another model or tokenizer of the same data."""
 LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
 """The fields that only say for how long to train: raising one may go on from the last checkpoint."""
-
-
-class InitModel(Strict):
-    """A small random model with a tokenizer trained on the data set, for machines without hub access."""
-
-    family: Literal["llama"] = Field(default="llama", description="Architecture.")
-    hidden_size: int = Field(default=64, ge=8, le=4096)
-    layers: int = Field(default=2, ge=1, le=64)
-    heads: int = Field(default=4, ge=1, le=64)
-    vocab_size: int = Field(default=2048, ge=300, le=200_000)
-    seed: int = Field(default=42, ge=0)
-
-    @model_validator(mode="after")
-    def _divides(self) -> InitModel:
-        if self.hidden_size % (2 * self.heads):
-            raise PydanticCustomError(
-                "heads",
-                "hiddenSize ({size}) must be a multiple of 2 × heads ({heads})",
-                {"size": self.hidden_size, "heads": self.heads},
-            )
-        return self
-
-
-class BaseModelSpec(Strict):
-    """Exactly one of `run`, `path`, `hub` and `init`."""
-
-    run: Name | None = Field(default=None, description="Another TrainingRun: its result.")
-    path: RelativePath | None = Field(default=None, description="A folder with a model in Hugging Face format.")
-    hub: str | None = Field(
-        default=None,
-        # No \w: pydantic's has every letter of Unicode, and compiling such a bounded repeat of it takes 0.1 s.
-        pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,95}(/[A-Za-z0-9][-A-Za-z0-9_.]{0,95})?$",
-        description="A model of the Hugging Face hub, fetched when the run starts.",
-    )
-    revision: str | None = Field(
-        default=None, pattern=r"^[-A-Za-z0-9_./]{1,128}$", description="Commit of the hub's model."
-    )
-    init: InitModel | None = Field(default=None, description=InitModel.__doc__)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> BaseModelSpec:
-        exactly_one(self, "run", "path", "hub", "init")
-        if self.revision is not None and self.hub is None:
-            raise PydanticCustomError("revision", "revision goes with hub only")
-        return self
 
 
 class Best(Strict):
@@ -249,7 +203,7 @@ class TrainingRun(Resource):
     def _stopped(self, identity: str, inputs: Json, done: TrainedRun | None, live: Run | None) -> Change:
         """Nothing, but to record it: what a person stopped goes on when a person says so."""
         where = (
-            "it begins again"
+            "begins it again"
             if live is None or live.checkpoint is None
             else f"goes on from checkpoint-{live.checkpoint}"
         )
@@ -367,11 +321,6 @@ class TrainingRun(Resource):
             if made not in context.observed.made:
                 steps.append(MakeBaseModel(self.metadata.name, made))
         return tuple(steps)
-
-
-def model_digest(inputs: Mapping[str, Json]) -> str:
-    """The identity of the model that `{init: …}` makes: its shape, and the data its tokenizer is trained on."""
-    return digest({"init": inputs["baseModel"]["init"], "dataset": inputs["dataset"], "made": MADE_VERSION})
 
 
 def run_address(name: str) -> Address:

@@ -13,6 +13,7 @@ from ftops.render.words import (
     cost_lines,
     estimate_text,
     noteworthy,
+    nothing_to_do,
     rows_text,
     shown,
     step_text,
@@ -33,7 +34,7 @@ def plan_markdown(plan: Plan) -> str:
     head += [line for each in plan.warnings[:MOST_REASONS] for line in (f"> ⚠️ {code(each[:1000])}", "")]
     moving = [each for each in plan.changes if not each.is_noop]
     if not moving:
-        head += ["No changes: everything is as specified.", ""]
+        head += [nothing_to_do(plan), ""]
     rows = [_row(each) for each in noteworthy(plan)]
     steps = [
         f"{number}. {code(str(change.address))}: {'; '.join(code(step_text(each)) for each in change.steps)}"

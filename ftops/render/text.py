@@ -12,6 +12,7 @@ from ftops.render.words import (
     cost_lines,
     estimate_text,
     noteworthy,
+    nothing_to_do,
     rows_text,
     shown,
     step_text,
@@ -54,7 +55,7 @@ def plan_text(
     for change in plan.changes if unchanged else noteworthy(plan):
         lines += [*_change(change, color), *_fields((explained or {}).get(change.address, ())), ""]
     if not plan.has_changes:
-        lines += ["No changes: everything is as specified.", ""]
+        lines += [nothing_to_do(plan), ""]
     lines.append(_paint(f"Plan: {summary(plan)}.", _BOLD, color))
     return "\n".join(lines)
 

@@ -162,6 +162,11 @@ def counts(plan: Plan) -> dict[str, int]:
     return {action.value: sum(each.action is action for each in plan.changes) for action in COUNTED}
 
 
+def nothing_to_do(plan: Plan) -> str:
+    """What is said of a plan without changes."""
+    return f"No changes: {'everything is as specified' if plan.is_complete else 'what is left waits'}."
+
+
 def summary(plan: Plan) -> str:
     """`1 to create, 0 to update, 0 to replace, 0 to delete, 3 unchanged`."""
     numbers = counts(plan)
