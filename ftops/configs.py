@@ -163,9 +163,8 @@ def run_values(
     """What a run's config is rendered from. All paths are relative to the attempt's folder."""
     run = _run(workspace, change.address)
     spec = run.spec
-    dataset = workspace.specs.resources[dataset_address(spec.dataset)]
-    if not isinstance(dataset, Dataset):
-        raise TypeError(f"{dataset.address} is no data set")
+    datasets = [workspace.specs.resources[dataset_address(each.name)] for each in spec.portions]
+    prepared = [each.spec for each in datasets if isinstance(each, Dataset)]
     runner = runner_of(run, workspace.specs.project)
     data = f"../../../data/{change.inputs['dataset']}"
     return RunValues(
@@ -174,10 +173,10 @@ def run_values(
         base_model=_base_model(run, change, changes, workspace),
         revision=spec.base_model.revision,
         train_path=f"{data}/train.jsonl",
-        validation_path=f"{data}/validation.jsonl" if dataset.spec.split.validation else None,
+        validation_path=f"{data}/validation.jsonl" if any(each.split.validation for each in prepared) else None,
         prepared_path=f"../../../cache/tokens/{change.inputs['dataset']}",
         adapter=spec.adapter,
-        data_format=dataset.spec.output_format,
+        data_format=prepared[0].output_format,
         resume_from=resume,
         every=spec.checkpoints.every,
         keep=spec.checkpoints.keep,

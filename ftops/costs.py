@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ftops.errors import Diagnostic, SpecError
 from ftops.estimates import Cost
+from ftops.kinds.mixture import portions_of
 from ftops.kinds.training_run import TrainingRun
 from ftops.numbers import gib
 from ftops.plan import runner_of
@@ -81,9 +82,15 @@ def steps(config: Mapping[str, Json], rows: int | None, gpus: int) -> int | None
 
 
 def _rows(change: Change, run: TrainingRun, observed: Observed) -> int | None:
-    """The rows of the train split, as the record says of just this data."""
-    known = observed.datasets.get(run.spec.dataset)
-    return known.train_rows if known is not None and known.digest == change.inputs.get("dataset") else None
+    """The rows of the train splits, as the records say of just this data."""
+    weights = dict(portions_of(change.inputs))
+    known = [observed.datasets.get(each.name) for each in run.spec.portions]
+    rows = [
+        each.train_rows * weights[each.digest]
+        for each in known
+        if each is not None and each.train_rows is not None and each.digest in weights
+    ]
+    return math.ceil(sum(rows)) if len(rows) == len(known) else None
 
 
 def _measured(run: TrainingRun, observed: Observed) -> tuple[int | None, str | None]:

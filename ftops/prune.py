@@ -10,6 +10,7 @@ from typing import Final
 
 from ftops.errors import Diagnostic, ExternalError, UsageError, did_you_mean
 from ftops.kinds.dataset import Dataset
+from ftops.kinds.mixture import portions_of
 from ftops.kinds.training_run import TrainingRun
 from ftops.observe import Workspace, observe, read_records
 from ftops.plan import make_plan
@@ -101,7 +102,9 @@ def _record(workspace: Workspace, records: Collection[DatasetRecord]) -> str:
 def _in_use(store: Store, observed: Observed) -> dict[str, str]:
     """The data of each training that has not ended: its digest, and the run."""
     live = {run.id: store.read_run(run.id) for run in observed.live.values() if run.state in GOING_ON}
-    return {about["inputs"]["dataset"]: run for run, about in live.items() if about is not None}
+    return {
+        digest: run for run, about in live.items() if about is not None for digest, _ in portions_of(about["inputs"])
+    }
 
 
 def _needed(plan: Plan, records: Mapping[str, DatasetRecord], names: Collection[str]) -> frozenset[str]:
@@ -114,8 +117,8 @@ def _needed(plan: Plan, records: Mapping[str, DatasetRecord], names: Collection[
             continue
         if change.address.kind == Dataset.kind_name and change.address.name not in names:
             needed.add(change.digest or "")
-        elif change.address.kind == TrainingRun.kind_name and change.inputs["dataset"] not in gone:
-            needed.add(change.inputs["dataset"])
+        elif change.address.kind == TrainingRun.kind_name:
+            needed |= {digest for digest, _ in portions_of(change.inputs)} - gone
     return frozenset(needed)
 
 

@@ -153,6 +153,14 @@ class PrepareData:
 
 
 @dataclass(frozen=True, slots=True)
+class MixData:
+    """Put several prepared data sets together, as `run` weighs them."""
+
+    run: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class MakeBaseModel:
     """Make the small random model and its tokenizer that an `{init: …}` base model stands for."""
 
@@ -208,7 +216,9 @@ class CommitRecords:
     address: Address
 
 
-Step = FetchData | PrepareData | MakeBaseModel | Train | RegisterVersion | LabelVersion | Analyze | CommitRecords
+Step = (
+    FetchData | PrepareData | MixData | MakeBaseModel | Train | RegisterVersion | LabelVersion | Analyze | CommitRecords
+)
 """One thing to do. A closed union: only apply.py acts on it, render.py words it."""
 
 
@@ -228,8 +238,8 @@ class Change:
     `inputs` is the meaning that `digest` was taken of; `needs` are the addresses that must be done before.
     A no-op has a reason too, in `note`; `advice` is what a person should decide although nothing has to be done.
     `rows` says how the rows of a data set differ from the recorded ones, or why they were not compared; None where there is
-    nothing to compare. `same_rows` are digests that a data set had before, with the same rows and another report.
-    `held`: it was stopped, and what needs it waits.
+    nothing to compare. `same_rows` are digests that a data set had before, with the same rows and another report. `held`: it
+    was stopped, or waits for what was.
     """
 
     address: Address
@@ -280,11 +290,6 @@ class Plan:
     def has_changes(self) -> bool:
         return any(not change.is_noop for change in self.changes)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether everything is as specified: there is nothing to do, and nothing waits."""
-        return not self.has_changes and not any(change.held for change in self.changes)
-
 
 # ------------------------------------------------------------------------------------------------ observed
 
@@ -305,10 +310,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DatasetState:
-    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows`: see `Change`.
-
-    `train_rows` are those of its train split.
-    """
+    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows`: see `Change`;
+    `train_rows` are those of its train split."""
 
     digest: str
     inputs: Json

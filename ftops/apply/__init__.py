@@ -15,7 +15,7 @@ from typing import assert_never
 from ftops import dvc, tracking
 from ftops.apply.news import Applied, ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
 from ftops.apply.register import commit, label, look, register
-from ftops.apply.train import make_base_model, prepare, train
+from ftops.apply.train import make_base_model, mix, prepare, train
 from ftops.apply.work import Work
 from ftops.errors import FtopsError
 from ftops.git.branch import heal
@@ -32,6 +32,7 @@ from ftops.values import (
     FetchData,
     LabelVersion,
     MakeBaseModel,
+    MixData,
     Observed,
     Plan,
     PrepareData,
@@ -155,7 +156,7 @@ def _one(work: Work, change: Change) -> ChangeEnded:
     return ChangeEnded(change.address)
 
 
-def _do(work: Work, change: Change, step: Step) -> str:
+def _do(work: Work, change: Change, step: Step) -> str:  # noqa: PLR0911  (a case for each kind of step)
     """Does one step; returns what came out in a few words. The only place that knows what a step means."""
     match step:
         case FetchData():
@@ -163,6 +164,8 @@ def _do(work: Work, change: Change, step: Step) -> str:
             return f"{len(step.paths)} fetched"
         case PrepareData():
             return prepare(work, step, change.address)
+        case MixData():
+            return mix(work, change, step)
         case MakeBaseModel():
             return make_base_model(work, change, step)
         case Train():

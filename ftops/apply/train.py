@@ -21,9 +21,11 @@ from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.kinds.base_model import model_digest
 from ftops.kinds.dataset import Dataset, dataset_address
+from ftops.kinds.mixture import portions_of
 from ftops.kinds.project import Runner
 from ftops.kinds.training_run import run_address
 from ftops.numbers import gib
+from ftops.pipeline import mixing
 from ftops.plan import runner_of
 from ftops.shapes import shape_of
 from ftops.store import observe_attempt
@@ -31,7 +33,7 @@ from ftops.trainer.distributed import launcher
 from ftops.trainer.faults import HINTS, Fault, capacity
 from ftops.training import Ended, Start, Training, last_checkpoint, log_tail, make_model
 from ftops.training import train as follow_training
-from ftops.values import Address, Change, MakeBaseModel, PrepareData, Run, RunState, Train, run_id
+from ftops.values import Address, Change, MakeBaseModel, MixData, PrepareData, Run, RunState, Train, run_id
 
 
 def prepare(work: Work, step: PrepareData, address: Address) -> str:
@@ -69,6 +71,13 @@ def _current(work: Work) -> set[str]:
         each.digest for address, each in work.changes.items() if address.kind == Dataset.kind_name and each.digest
     }
     return planned | {each.digest for each in work.observed.datasets.values()}
+
+
+def mix(work: Work, change: Change, step: MixData) -> str:
+    portions = portions_of(change.inputs)
+    if not (target := work.store.data(change.inputs["dataset"])).exists():
+        mixing.mix([(_intact(work, change, digest), weight) for digest, weight in portions], target)
+    return f"data/{step.digest[:12]} of {len(portions)}"
 
 
 def make_base_model(work: Work, change: Change, step: MakeBaseModel) -> str:
@@ -222,7 +231,7 @@ def _track(work: Work, change: Change, folder: Path) -> None:
             base_model=base.run or base.hub or base.path or f"init-{base.init.family if base.init else ''}",
             project=work.workspace.specs.project.metadata.name,
             method=spec.method,
-            dataset=spec.dataset,
+            dataset=", ".join(each.name for each in spec.portions),
             dataset_id=change.inputs["dataset"],
             parameters=config,
             tags=spec.tracking.tags,
@@ -234,22 +243,8 @@ def _require_inputs(work: Work, change: Change) -> None:
     """Raises ExternalError or ChecksFailed where what a training reads is not there, before any time is spent."""
     run = work.run(change.address)
     _refuse_changed(work, change.address)
-    folder = work.store.data(change.inputs["dataset"])
-    manifest = pipeline.read_manifest(folder)
-    damaged = pipeline.verify(folder)
-    if manifest is None or damaged:
-        hint = f"remove {folder} and run `ftops apply` again: it is prepared anew"
-        raise ExternalError(*(replace(each, hint=hint, address=str(change.address)) for each in damaged))
-    split = work.dataset(run.spec.dataset).spec.split
-    empty = [name for name in ("train", "validation") if getattr(split, name) and not manifest.splits[name].rows]
-    if empty:
-        raise ChecksFailed(
-            Diagnostic(
-                f"Dataset/{run.spec.dataset}: the {' and '.join(empty)} split has no rows",
-                hint="add rows, or set the split's ratio to 0",
-                address=str(change.address),
-            )
-        )
+    for portion in run.spec.portions:
+        _require_rows(work, change, portion.name)
     if run.spec.base_model.run is not None:
         needed = work.changes[run_address(run.spec.base_model.run)]
         base = run_id(run.spec.base_model.run, needed.digest or "")
@@ -267,6 +262,34 @@ def _require_inputs(work: Work, change: Change) -> None:
         raise ExternalError(
             Diagnostic(f"{run.spec.base_model.path}: the base model is not there", address=str(change.address))
         )
+
+
+def _require_rows(work: Work, change: Change, name: str) -> None:
+    """Raises ExternalError or ChecksFailed where a split of data set `name` is damaged or empty."""
+    planned = work.changes[dataset_address(name)]
+    used = {digest for digest, _ in portions_of(change.inputs)}
+    folder = _intact(work, change, next(each for each in (*planned.same_rows, planned.digest) if each in used))
+    manifest, split = pipeline.read_manifest(folder), work.dataset(name).spec.split
+    splits = {} if manifest is None else manifest.splits
+    empty = [each for each in ("train", "validation") if getattr(split, each) and not splits[each].rows]
+    if empty:
+        raise ChecksFailed(
+            Diagnostic(
+                f"Dataset/{name}: the {' and '.join(empty)} split has no rows",
+                hint="add rows, or set the split's ratio to 0",
+                address=str(change.address),
+            )
+        )
+
+
+def _intact(work: Work, change: Change, digest: str) -> Path:
+    """The folder of prepared data. Raises ExternalError where anything in it is not as it was written."""
+    folder = work.store.data(digest)
+    damaged = pipeline.verify(folder)
+    if pipeline.read_manifest(folder) is None or damaged:
+        hint = f"remove {folder} and run `ftops apply` again: it is prepared anew"
+        raise ExternalError(*(replace(each, hint=hint, address=str(change.address)) for each in damaged))
+    return folder
 
 
 def _require_room(work: Work, change: Change) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ftops.errors import Diagnostic, PlanError
@@ -14,7 +15,9 @@ from ftops.fields import Duration, Name, RelativePath, Strict
 from ftops.kinds.base_model import BaseModelSpec, model_digest
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.limits import Budget, Retry
+from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
+from ftops.kinds.standing import is_made, is_stopped, standing, unfinished
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
 from ftops.trainer.metrics import better
@@ -26,6 +29,7 @@ from ftops.values import (
     CommitRecords,
     Json,
     MakeBaseModel,
+    MixData,
     Reason,
     Run,
     RunHistory,
@@ -40,6 +44,8 @@ from ftops.values import (
 if TYPE_CHECKING:
     from ftops.kinds.project import Project
 
+MOST_CHOICES: Final = 1000
+"""Combinations of earlier digests that are looked for, where several data sets had some."""
 LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
 """The fields that only say for how long to train: raising one may go on from the last checkpoint."""
 
@@ -74,7 +80,14 @@ class RunTracking(Strict):
 
 
 class TrainingRunSpec(Strict):
-    dataset: Name = Field(description="The Dataset to train on.")
+    dataset: Name | None = Field(default=None, description="The Dataset to train on.")
+    datasets: tuple[Portion, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Several Datasets of one output format, and how much of each.",
+        strict=False,
+        validate_default=True,
+    )
     base_model: BaseModelSpec
     method: Literal["full", "lora", "qlora", "dpo", "orpo", "kto", "reward"] = Field(
         description="What is trained: all weights, a LoRA adapter, or one beside weights of 4 bits (qlora), to answer as the "
@@ -106,6 +119,20 @@ class TrainingRunSpec(Strict):
     )
     tracking: RunTracking = Field(default_factory=RunTracking)
 
+    @field_validator("datasets")
+    @classmethod
+    def _says_its_data(cls, value: tuple[Portion, ...] | None, info: ValidationInfo) -> tuple[Portion, ...] | None:
+        # Of the field, not of the whole: then it is told beside all else that is wrong.
+        if "dataset" in info.data and (info.data["dataset"] is None) == (value is None):
+            found = "none" if value is None else "both"
+            raise PydanticCustomError(
+                "data", "expected exactly one of dataset, datasets; found {found}", {"found": found}
+            )
+        names = [each.name for each in value or ()]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise PydanticCustomError("data", "{name} is named twice: give it one weight", {"name": twice[0]})
+        return value
+
     @model_validator(mode="after")
     def _says_its_adapter(self) -> TrainingRunSpec:
         if self.adapter is not None and self.method in ADAPTERS:
@@ -123,6 +150,11 @@ class TrainingRunSpec(Strict):
                 "distributed", "distributed says it already: leave out the hyperparameter {key}", {"key": both[0]}
             )
         return self
+
+    @property
+    def portions(self) -> tuple[Portion, ...]:
+        """The data sets to train on; at least one."""
+        return self.datasets or (Portion(name=self.dataset or ""),)
 
     @property
     def trained(self) -> Adapter | None:
@@ -144,7 +176,9 @@ class TrainingRun(Resource):
         return tree
 
     def references(self) -> Iterator[Reference]:
-        yield Reference(("spec", "dataset"), dataset_address(self.spec.dataset))
+        for number, portion in enumerate(self.spec.portions):
+            field = ("dataset",) if self.spec.datasets is None else ("datasets", number, "name")
+            yield Reference(("spec", *field), dataset_address(portion.name))
         if self.spec.base_model.run is not None:
             yield Reference(("spec", "baseModel", "run"), run_address(self.spec.base_model.run))
 
@@ -160,7 +194,7 @@ class TrainingRun(Resource):
         live = context.observed.live.get(run_id(name, identity))
         needs = tuple(reference.target for reference in self.references())
         done = None if history is None else history.runs.get(identity)
-        if _is_stopped(done, live) and self.address not in context.resumed:
+        if is_stopped(done, live) and self.address not in context.resumed:
             return self._stopped(identity, inputs, done, live)
         if done is not None and done.phase is RunState.SUCCEEDED and history is not None:
             if history.current == identity:
@@ -177,7 +211,7 @@ class TrainingRun(Resource):
                 note=f"an earlier run of just this, {run_id(name, identity)}, is used again",
             )
         before = None if history is None else history.runs[history.current].inputs
-        reasons = differences(before or {}, inputs) if before != inputs else (_failure(done, live),)
+        reasons = differences(before or {}, inputs) if before != inputs else (unfinished(done, live),)
         change_class, resume_run = self._class(before, reasons, live, history.current if history else None)
         return Change(
             self.address,
@@ -189,14 +223,14 @@ class TrainingRun(Resource):
             change_class,
             reasons=reasons,
             steps=(
-                *(() if _is_made(live) else self._before_training(context, inputs)),
+                *(() if is_made(live) else self._before_training(context, inputs)),
                 Train(name, run_id(name, identity), identity, resume_run),
                 CommitRecords(self.address),
             ),
             needs=needs,
             digest=identity,
             inputs=inputs,
-            note=_standing(live, resume_run),
+            note=standing(live, resume_run),
             estimate=self._estimate(history, inputs, live, resume_run),
         )
 
@@ -215,7 +249,7 @@ class TrainingRun(Resource):
             self.address,
             Action.UPDATE,
             ChangeClass.REGISTER,
-            reasons=(_failure(done, live),),
+            reasons=(unfinished(done, live),),
             steps=(CommitRecords(self.address),),
             needs=needs,
             digest=identity,
@@ -229,8 +263,12 @@ class TrainingRun(Resource):
         recorded = {} if history is None else history.runs
         known = {key for key, run in recorded.items() if run.phase is RunState.SUCCEEDED}
         known |= {run.digest for run in context.observed.live.values()}
-        for each in (inputs["dataset"], *context.planned[dataset_address(self.spec.dataset)].same_rows[::-1]):
-            if digest(candidate := {**inputs, "dataset": each}) in known:
+        choices = []
+        for portion in self.spec.portions:
+            planned = context.planned[dataset_address(portion.name)]
+            choices.append([(each, portion.weight) for each in (planned.digest or "", *planned.same_rows[::-1])])
+        for chosen in itertools.islice(itertools.product(*choices), MOST_CHOICES):
+            if digest(candidate := {**inputs, **data_inputs(chosen)}) in known:
                 return candidate
         return inputs
 
@@ -274,7 +312,7 @@ class TrainingRun(Resource):
             "method": spec.method,
             **({} if spec.method in ADAPTERS else {"adapter": spec.trained}),
             "hyperparameters": dict(spec.hyperparameters),
-            "dataset": context.digest_of(dataset_address(spec.dataset)),
+            **data_inputs((context.digest_of(dataset_address(each.name)), each.weight) for each in spec.portions),
             "baseModel": self._base_model(context),
         }
         if (best := spec.checkpoints.best) is not None:  # then which steps are saved decides what the run ends with
@@ -311,16 +349,25 @@ class TrainingRun(Resource):
 
     def _before_training(self, context: Context, inputs: Json) -> tuple[Step, ...]:
         """The steps that bring data and base model into the store where an earlier change does not."""
-        dataset = dataset_address(self.spec.dataset)
         steps: list[Step] = []
-        resource = context.resources[dataset]
-        if context.planned[dataset].is_noop and isinstance(resource, Dataset):
-            steps += preparation(resource, inputs["dataset"], context)
+        for portion in self.spec.portions:
+            planned = context.planned[dataset_address(portion.name)]
+            resource = context.resources[planned.address]
+            if planned.is_noop and isinstance(resource, Dataset):
+                steps += preparation(resource, _digest_in(inputs, planned), context)
+        if "mixture" in inputs:
+            steps.append(MixData(self.metadata.name, inputs["dataset"]))
         if self.spec.base_model.init is not None:
             made = model_digest(inputs)
             if made not in context.observed.made:
                 steps.append(MakeBaseModel(self.metadata.name, made))
         return tuple(steps)
+
+
+def _digest_in(inputs: Json, dataset: Change) -> str:
+    """The digest of `dataset` that a run is made from: the planned one, or an earlier one with the same rows."""
+    used = [each for each, _ in portions_of(inputs)]
+    return next((each for each in dataset.same_rows if each in used), dataset.digest or "")
 
 
 def run_address(name: str) -> Address:
@@ -333,41 +380,3 @@ def _is_longer(reason: Reason) -> bool:
         return False
     numbers = isinstance(reason.before, int | float) and isinstance(reason.after, int | float)
     return numbers and reason.after > reason.before
-
-
-def _is_stopped(done: TrainedRun | None, live: Run | None) -> bool:
-    """Whether a person stopped the last attempt, as this machine knows, or else the record."""
-    if done is not None and done.phase is RunState.SUCCEEDED:
-        return False
-    if live is not None and live.state is not RunState.PENDING:
-        return live.state is RunState.CANCELLED
-    return done is not None and done.phase is RunState.CANCELLED
-
-
-def _is_made(live: Run | None) -> bool:
-    """Whether an attempt goes on or has succeeded: it needs nothing any more."""
-    return live is not None and live.state in (RunState.RUNNING, RunState.SUCCEEDED)
-
-
-def _failure(done: object, live: Run | None) -> Reason:
-    state = live.state.value if live is not None else "recorded as failed" if done is not None else "unfinished"
-    return Reason("status.phase", state, RunState.SUCCEEDED.value)
-
-
-def _standing(live: Run | None, resume_run: str | None) -> str:
-    """Where the training stands already, or what resuming means."""
-    if live is None or live.state is RunState.PENDING:
-        return (
-            f"goes on from the last whole checkpoint of {resume_run}; the learning-rate schedule is stretched"
-            if resume_run
-            else ""
-        )
-    if live.state is RunState.RUNNING:
-        return f"{live.id} attempt {live.attempt} is training; apply follows it to its end"
-    if live.state is RunState.SUCCEEDED:
-        return f"{live.id} has ended well and is not recorded yet; apply collects it"
-    if live.checkpoint is not None:
-        return (
-            f"{live.id} attempt {live.attempt} ended early ({live.detail}); goes on from checkpoint-{live.checkpoint}"
-        )
-    return f"{live.id} attempt {live.attempt} ended early ({live.detail}) without a whole checkpoint; starts again"

@@ -18,6 +18,7 @@ from ftops.values import (
     Json,
     LabelVersion,
     MakeBaseModel,
+    MixData,
     Plan,
     PrepareData,
     RegisterVersion,
@@ -89,7 +90,7 @@ def shown(value: Json) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def step_text(step: Step) -> str:
+def step_text(step: Step) -> str:  # noqa: C901  (a case for each kind of step)
     """A step in words."""
     text: str
     match step:
@@ -97,6 +98,8 @@ def step_text(step: Step) -> str:
             text = f"fetch {', '.join(paths)} from the DVC remote"
         case PrepareData(dataset=dataset):
             text = f"prepare {dataset}: read, check, split, write"
+        case MixData(run=run):
+            text = f"put the data sets of {run} together"
         case MakeBaseModel(run=run):
             text = f"make the base model of {run} and its tokenizer"
         case Train(run_id=run_id, resume_run=None):
@@ -164,7 +167,8 @@ def counts(plan: Plan) -> dict[str, int]:
 
 def nothing_to_do(plan: Plan) -> str:
     """What is said of a plan without changes."""
-    return f"No changes: {'everything is as specified' if plan.is_complete else 'what is left waits'}."
+    waits = any(change.held for change in plan.changes)
+    return f"No changes: {'what is left waits' if waits else 'everything is as specified'}."
 
 
 def summary(plan: Plan) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ftops.errors import Diagnostic, Where, did_you_mean, nearest
 from ftops.kinds import KINDS, Project, Resource
-from ftops.kinds.dataset import Dataset, dataset_address
+from ftops.kinds.dataset import Dataset
 from ftops.kinds.experiment import Experiment, version_of
 from ftops.kinds.model import Model
 from ftops.kinds.resource import Reference
@@ -74,7 +74,27 @@ class Links:
             return f"there is no {target.kind} at all: write one"
         return did_you_mean(target.name, names) or f"write a {target.kind} of this name, or name one that exists"
 
-    def _unfit(self, address: Address, run: TrainingRun, dataset: Dataset) -> Diagnostic:
+    def _data(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
+        """What of its data sets the method can't learn from, or not together."""
+        named = [
+            (each.path, self.resources.get(each.target))
+            for each in run.references()
+            if each.target.kind == Dataset.kind_name
+        ]
+        found = [(path, each) for path, each in named if isinstance(each, Dataset)]
+        for path, each in found:
+            first = found[0][1]
+            if (each.spec.output_format in PAIRS) != (run.spec.method in PREFERENCES):
+                yield self._unfit(address, run, each, path)
+            elif each.spec.output_format != first.spec.output_format:
+                yield Diagnostic(
+                    f"{each.address} is written as {each.spec.output_format}, and {first.address} as {first.spec.output_format}",
+                    hint=f"say `output: {{format: {first.spec.output_format}}}` in both: rows of one form can be mixed",
+                    address=str(address),
+                    where=self.where(address, path),
+                )
+
+    def _unfit(self, address: Address, run: TrainingRun, dataset: Dataset, path: tuple[str | int, ...]) -> Diagnostic:
         """The method can't learn from what the data set is written as."""
         pairs = dataset.spec.output_format in PAIRS
         is_written_as = "as pairs of answers" if pairs else "without a worse answer beside each"
@@ -84,7 +104,7 @@ class Links:
             hint=f"name a data set of shape {'instruction, chat or completion' if pairs else 'preference'}"
             + (f", or say method {', '.join(PREFERENCES[:-1])} or {PREFERENCES[-1]}" if pairs else ""),
             address=str(address),
-            where=self.where(address, ("spec", "dataset")),
+            where=self.where(address, path),
         )
 
     def _beyond_runner(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
@@ -114,9 +134,7 @@ class Links:
                 where=self.where(address, ("spec", "runner")),
             )
         yield from self._beyond_runner(address, run)
-        dataset = self.resources.get(dataset_address(run.spec.dataset))
-        if isinstance(dataset, Dataset) and (dataset.spec.output_format in PAIRS) != (run.spec.method in PREFERENCES):
-            yield self._unfit(address, run, dataset)
+        yield from self._data(address, run)
         base = None if run.spec.base_model.run is None else self.resources.get(run_address(run.spec.base_model.run))
         if isinstance(base, TrainingRun) and base.spec.method == "reward":
             yield Diagnostic(
