@@ -181,6 +181,7 @@ def run_values(
         every=spec.checkpoints.every,
         keep=spec.checkpoints.keep,
         best=None if spec.checkpoints.best is None else (spec.checkpoints.best.metric, spec.checkpoints.best.mode),
+        patience=None if spec.early_stopping is None else spec.early_stopping.patience,
         gpus=runner.gpus,
         compute=runner.capabilities.compute,
         distributed=spec.distributed,

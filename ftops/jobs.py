@@ -52,6 +52,12 @@ class Observation:
         return self.state is JobState.FAILED and self.exit_code is None
 
 
+def reached_its_end(event: Mapping[str, Json]) -> bool:
+    """Whether `event`, the last of a training, says that all is done: its last step, or fewer because it got no better."""
+    done = event.get("step") == event.get("maxSteps") or event.get("stopped") == "early"
+    return event.get("event") == "end" and done
+
+
 def ended(result: Mapping[str, Json], stop: bool) -> Observation:
     """What a result.json says; `stop` when ftops had asked the job to end."""
     code, number, told = result.get("exitCode"), result.get("signal"), result.get("stopSignal")

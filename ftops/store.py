@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from ftops.errors import Diagnostic, ExternalError
-from ftops.jobs import JobState, Observation, ended
+from ftops.jobs import JobState, Observation, ended, reached_its_end
 from ftops.values import Json, Run, RunState
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -214,8 +214,7 @@ def run_state(job: Observation | None, event: Mapping[str, Json]) -> RunState:
         return RunState.RUNNING
     if job.state is JobState.CANCELLED:
         return RunState.CANCELLED
-    complete = event.get("event") == "end" and event.get("step") == event.get("maxSteps")
-    return RunState.SUCCEEDED if job.state is JobState.SUCCEEDED and complete else RunState.FAILED
+    return RunState.SUCCEEDED if job.state is JobState.SUCCEEDED and reached_its_end(event) else RunState.FAILED
 
 
 # ---------------------------------------------------------------------------------------------------- store

@@ -21,7 +21,7 @@ from ftops import checkpoints, trainer
 from ftops.engine import Engine
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
-from ftops.jobs import JobState, Observation
+from ftops.jobs import JobState, Observation, reached_its_end
 from ftops.kinds.limits import Retry
 from ftops.store import Store, last_event, open_regular, parsed, temporary_name
 from ftops.telemetry import Pace
@@ -320,7 +320,7 @@ def _lacks(folder: Path) -> str:
     last = last_event(folder)
     if last.get("event") != "end":
         return "it exited with 0 before its training had ended"
-    if last.get("step") != last.get("maxSteps"):
+    if not reached_its_end(last):
         return f"it ended at step {last.get('step')} of {last.get('maxSteps')}"
     weights = checkpoints.final_weights(folder / "output")
     return f"its final weights are not whole: {weights.reason}" if isinstance(weights, checkpoints.Torn) else ""

@@ -83,6 +83,14 @@ def test_a_reason_that_is_recorded_holds_nothing_that_a_library_wrote():
     assert failure(job, "ValueError: ftops: no supervised tokens in 3 rows").reason == "no supervised tokens in 3 rows"
 
 
+def test_what_axolotl_refuses_before_the_first_step_is_said_in_our_words():
+    job = ended({"exitCode": 1}, stop=False)
+    log = "ValueError: eval dataset split is too small for sample_packing. You should set `eval_sample_packing: False`"
+    assert failure(job, log).reason.startswith("the validation split is too small to be packed")
+    log = "ValueError: `chat_template choice is tokenizer_default but tokenizer's chat_template is null. Please add"
+    assert failure(job, log).reason.startswith("the tokenizer has no chat template")
+
+
 def test_every_fault_has_a_hint():
     assert HINTS.keys() == set(Fault)
 
@@ -171,6 +179,12 @@ def test_an_unknown_fault_class_is_refused_with_its_place(tmp_path, env):
     said = ftops(root, "validate", env=env, code=3)
     assert "specs/all.yaml:" in said.stderr + said.stdout
     assert "gpu-memory" in said.stderr + said.stdout
+
+
+def test_early_stopping_needs_to_know_what_is_better(tmp_path, env):
+    root = project(tmp_path, earlyStopping={"patience": 3})
+    said = ftops(root, "validate", env=env, code=3)
+    assert "earlyStopping needs checkpoints.best: it says what is better" in said.stdout + said.stderr
 
 
 def test_the_budget_of_gpu_hours_holds_over_all_attempts(tmp_path, env):

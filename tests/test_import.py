@@ -134,7 +134,7 @@ def test_several_files_and_checkpoints_and_a_folder():
     files = [{"path": f"{name}.jsonl", "type": "alpaca"} for name in "ab"]
     saved = {
         "save_steps": 20, "save_total_limit": 3, "load_best_model_at_end": True, "metric_for_best_model": "loss",
-        "val_set_size": 0.1, "eval_steps": 20,
+        "val_set_size": 0.1, "eval_steps": 20, "early_stopping_patience": 4,
     }  # fmt: skip
     config = {**LEAST, **saved, "base_model": "./models/m", "revision_of_model": None, "datasets": files}
     dataset, run, notes = imported(config, "--name", "mine")
@@ -142,6 +142,7 @@ def test_several_files_and_checkpoints_and_a_folder():
     assert run["dataset"] == "mine"
     assert run["baseModel"] == {"path": "models/m"}
     assert run["checkpoints"] == {"every": 20, "keep": 3, "best": {"metric": "eval_loss", "mode": "min"}}
+    assert run["earlyStopping"] == {"patience": 4}
     assert notes == []
 
 

@@ -232,6 +232,19 @@ def test_the_sources_of_a_template():
     )
 
 
+@pytest.mark.parametrize(
+    ("steps", "every", "told"),
+    [(10, 50, ""), (50, 50, ""), (100, 50, ""), (30, 50, "`eval_steps: 25`"), (20, 50, "`checkpoints: {every: 40}`")],
+)
+def test_evaluations_and_checkpoints_meet(steps, every, told):
+    values = dataclasses.replace(
+        VALUES, validation_path="../v.jsonl", every=every, hyperparameters={"eval_steps": steps}, gpus=1, compute=9.0
+    )
+    faults = check_rendered(render_all({"it": values})["it"], values)
+    assert [each.path for each in faults] == ([("eval_steps",)] if told else [])
+    assert told in "".join(each.hint for each in faults)
+
+
 # ----------------------------------------------------------------------------------------------- the judge
 
 RUNNERS = {
@@ -249,7 +262,7 @@ OPTIONS = {
     "early": {
         "validation_path": "../../../data/d/validation.jsonl",
         "best": ("eval_loss", "min"),
-        "hyperparameters": {**SHORT, "early_stopping_patience": 3},
+        "patience": 3,
     },
     "packed": {"hyperparameters": {**SHORT, "sample_packing": True, "eval_sample_packing": False}},
     "dora": {"hyperparameters": {**SHORT, "peft_use_dora": True}},

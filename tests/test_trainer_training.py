@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 import ftops
+from ftops.checkpoints import Torn, final_weights
 from ftops.engine import find, plugin_files
-from ftops.jobs import ended
+from ftops.jobs import ended, reached_its_end
 from ftops.trainer.config import (
     RunValues,
     check_rendered,
@@ -78,7 +79,7 @@ def make_model(engine, root, output):
     subprocess.run([engine.python, "-P", script, path], check=True, capture_output=True)
 
 
-def begin(engine, store, run, attempt, values):
+def begin(engine, store, run, attempt, values, **more):
     """Starts an attempt; returns its folder and the process."""
     request = {"id": "it", "template": template_for(values.method), "values": template_values(values)}
     rendered = render_configs({"templates": dict(shipped_templates()), "requests": [request]})["results"]["it"]
@@ -96,6 +97,7 @@ def begin(engine, store, run, attempt, values):
         "AXOLOTL_DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
         "OMP_WAIT_POLICY": "PASSIVE",  # else threads that spin starve each other on a busy machine
+        **more,
     }
     with (folder / "output.log").open("wb") as log:
         argv = [engine.bin / "axolotl", "train", "config.yaml", "--launcher", "python"]
@@ -196,6 +198,57 @@ def test_data_without_anything_to_learn_ends_before_the_first_step(engine, store
     assert process.wait(300) != 0
     assert events(folder) == []
     assert why in (folder / "output.log").read_text()
+
+
+def test_a_training_that_gets_no_better_ends_early_and_well(engine, store):
+    """A rate so high that the validation loss rises from the second evaluation on."""
+    hyperparameters = {**FULL.hyperparameters, "num_epochs": 40, "learning_rate": 1.0, "eval_steps": 4}
+    values = replace(FULL, hyperparameters=hyperparameters, every=4, best=("eval_loss", "min"), patience=2)
+    folder, process = begin(engine, store, "early", 1, values)
+    told = finish(folder, process)
+    assert told[-1]["event"] == "end"
+    assert told[-1]["stopped"] == "early"
+    assert told[-1]["step"] < told[-1]["maxSteps"]
+    assert reached_its_end(told[-1])
+    losses = [each["eval_loss"] for each in told if each["event"] == "evaluate"]
+    assert min(losses) not in losses[-2:]
+    assert not isinstance(final_weights(folder / "output"), Torn)
+
+
+LEFT_OUT = {
+    "rows": (
+        "0.05",
+        {},
+        "10 of 64 rows are left out, far most often because they are longer than sequence_len, which is more than maxOverLength (5%)",
+    ),
+    "validation": ("1", {"validation_path": "../../../data/left-out/long.jsonl"}, "the validation set is empty"),
+}
+
+
+@pytest.mark.parametrize(("most", "more", "why"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_rows_that_are_left_out_are_told_before_the_first_step(engine, store, request, most, more, why):
+    long = (
+        json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "말 " * 200}]})
+        + "\n"
+    )
+    data = store / "data" / "left-out"
+    data.mkdir(exist_ok=True)
+    (data / "train.jsonl").write_text(messages(ROWS - 10) + long * 10)
+    (data / "long.jsonl").write_text(long * 4)
+    values = replace(
+        FULL,
+        train_path="../../../data/left-out/train.jsonl",
+        prepared_path="../../../cache/tokens/left-out",
+        **{"validation_path": None, **more},
+    )
+    folder, process = begin(
+        engine, store, f"left-out-{request.node.callspec.id}", 1, values, FTOPS_MAX_OVER_LENGTH=most
+    )
+    assert process.wait(300) == 1
+    assert events(folder) == []
+    found = failure(ended({"exitCode": 1}, stop=False), log_tail(folder / "output.log"))
+    assert found.fault is Fault.DATA
+    assert why in found.reason
 
 
 BAD_LOSS = {

@@ -138,6 +138,7 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
             "PYTHONPATH": "plugin",
             "FTOPS_EVENTS": "events.jsonl",
             "FTOPS_BAD_LOSS": run.spec.bad_loss,
+            "FTOPS_MAX_OVER_LENGTH": str(run.spec.max_over_length),
             "AXOLOTL_DO_NOT_TRACK": "1",
             **({"HF_HUB_OFFLINE": "1"} if run.spec.base_model.hub is None or runner.is_offline else {}),
             # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.

@@ -26,6 +26,12 @@ class Budget(Strict):
     )
 
 
+class EarlyStopping(Strict):
+    """Ends a training that does not get better: it succeeds then, with its best weights."""
+
+    patience: int = Field(ge=1, description="Evaluations in a row that are no better than the best one before.")
+
+
 class Retry(Strict):
     """How often one apply tries a training again that failed; it goes on from its last whole checkpoint."""
 

@@ -13,14 +13,14 @@ from ftops.errors import Diagnostic, PlanError
 from ftops.estimates import Estimate
 from ftops.fields import Duration, Name, RelativePath, Strict
 from ftops.kinds.base_model import BaseModelSpec, model_digest
+from ftops.kinds.checkpoints import Checkpoints
 from ftops.kinds.dataset import Dataset, dataset_address, preparation
-from ftops.kinds.limits import Budget, Retry
+from ftops.kinds.limits import Budget, EarlyStopping, Retry
 from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
 from ftops.kinds.standing import is_made, is_stopped, standing, unfinished
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
-from ftops.trainer.metrics import better
 from ftops.values import (
     Action,
     Address,
@@ -48,31 +48,6 @@ MOST_CHOICES: Final = 1000
 """Combinations of earlier digests that are looked for, where several data sets had some."""
 LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
 """The fields that only say for how long to train: raising one may go on from the last checkpoint."""
-
-
-class Best(Strict):
-    """Which checkpoint is the best: the run ends with its weights."""
-
-    metric: str = Field(pattern=r"^[A-Za-z0-9_./-]{1,100}$", description="As the evaluation names it: eval_loss.")
-    mode: Literal["min", "max"] = Field(
-        default="min", description="Whether less or more of it is better; where it is known, it need not be said."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, value: Json) -> Json:
-        if isinstance(value, dict) and "mode" not in value and isinstance(metric := value.get("metric"), str):
-            if (mode := better(metric)) is None:
-                words = "is more of {metric} better, or less? Say mode: max, or mode: min"
-                raise PydanticCustomError("mode", words, {"metric": metric})
-            return {**value, "mode": mode}
-        return value
-
-
-class Checkpoints(Strict):
-    every: int = Field(default=50, ge=1, description="Steps between two checkpoints.")
-    keep: int = Field(default=2, ge=1, description="How many are kept while training; the best is kept beside them.")
-    best: Best | None = Field(default=None, description=Best.__doc__)
 
 
 class RunTracking(Strict):
@@ -108,6 +83,16 @@ class TrainingRunSpec(Strict):
     )
     hyperparameters: dict[str, Json] = Field(default_factory=dict, description="Axolotl's keys, in its own spelling.")
     checkpoints: Checkpoints = Field(default_factory=Checkpoints)
+    early_stopping: EarlyStopping | None = Field(
+        default=None, description=f"{EarlyStopping.__doc__} Goes with checkpoints.best, which says what is better."
+    )
+    max_over_length: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="The share of the train rows that may be longer than sequence_len and so left out; more is refused before "
+        "the first step.",
+    )
     timeout: Duration = Field(default=86400, description="The training is stopped after this time.")
     budget: Budget = Field(default_factory=Budget)
     retry: Retry = Field(default_factory=Retry)
@@ -141,6 +126,12 @@ class TrainingRunSpec(Strict):
                 "adapter goes with {methods}: {method} says it already",
                 {"methods": ", ".join(PREFERENCES), "method": self.method},
             )
+        return self
+
+    @model_validator(mode="after")
+    def _says_what_is_better(self) -> TrainingRunSpec:
+        if self.early_stopping is not None and self.checkpoints.best is None:
+            raise PydanticCustomError("best", "earlyStopping needs checkpoints.best: it says what is better")
         return self
 
     @model_validator(mode="after")
@@ -317,6 +308,8 @@ class TrainingRun(Resource):
         }
         if (best := spec.checkpoints.best) is not None:  # then which steps are saved decides what the run ends with
             inputs["best"] = {**best.model_dump(), "every": spec.checkpoints.every}
+        if spec.early_stopping is not None:
+            inputs["earlyStopping"] = spec.early_stopping.model_dump()
         if (text := context.observed.templates.get(spec.template or template_for(spec.method))) is not None:
             inputs["template"] = digest(text)
         return inputs

@@ -12,7 +12,7 @@ from typing import Final
 
 from ftops import checkpoints
 from ftops.errors import Diagnostic, UsageError, did_you_mean
-from ftops.kinds.training_run import Checkpoints as Policy
+from ftops.kinds.checkpoints import Checkpoints as Policy
 from ftops.kinds.training_run import TrainingRun
 from ftops.observe import Workspace
 from ftops.records import FileEntry

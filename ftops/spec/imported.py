@@ -194,6 +194,8 @@ def _run(tree: dict[str, Json], found: Imported, is_folder: Callable[[str], bool
         tree = {key: value for key, value in tree.items() if key not in KEYS}
     if kept := dict(_checkpoints(tree, found)):
         run["checkpoints"] = kept
+    if (patience := tree.get("early_stopping_patience")) is not None:
+        run["earlyStopping"] = {"patience": patience}
     hyperparameters = {}
     for key, value in tree.items():
         if (instead := owner(key)) is None:
@@ -206,7 +208,7 @@ def _run(tree: dict[str, Json], found: Imported, is_folder: Callable[[str], bool
 
 
 _SAID: Final = frozenset({
-    "adapter", "base_model", "datasets", "greater_is_better", "load_best_model_at_end", "load_in_4bit", "metric_for_best_model",
+    "adapter", "base_model", "datasets", "early_stopping_patience", "greater_is_better", "load_best_model_at_end", "load_in_4bit", "metric_for_best_model",
     "output_dir", "dataset_prepared_path", "plugins", "remove_unused_columns", "revision_of_model", "reward_model", "rl",
     "save_steps", "save_strategy", "save_total_limit", "saves_per_epoch", "test_datasets", "val_set_size",
 })  # fmt: skip
@@ -254,7 +256,7 @@ def _checkpoints(tree: Mapping[str, Json], found: Imported) -> Iterator[tuple[st
         found.notes.append("checkpoints.every is 50, as it counts steps: say what fits")
     if isinstance(keep, int) and keep > 0:
         yield "keep", keep
-    if tree.get("load_best_model_at_end"):
+    if tree.get("load_best_model_at_end") or tree.get("early_stopping_patience"):
         metric = str(tree.get("metric_for_best_model") or "eval_loss")
         more = tree.get("greater_is_better", not metric.endswith("loss"))  # as transformers takes it
         mode = "max" if more else "min"

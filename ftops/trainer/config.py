@@ -34,7 +34,7 @@ class RunValues:
     """What a config is rendered from. Paths are relative to the attempt's folder.
 
     `adapter` is what the spec says of one. `best` is (metric, "min" or "max"): the weights that the run ends with are those of
-    its best checkpoint. `gpus` and their `compute` capability (9.0 for an H100; None where nobody says it) are what the
+    its best checkpoint; after `patience` evaluations that are no better it ends early. `gpus` and their `compute` capability (9.0 for an H100; None where nobody says it) are what the
     runner declares, `distributed` how the training is spread over several.
     """
 
@@ -51,6 +51,7 @@ class RunValues:
     every: int = 50
     keep: int = 2
     best: tuple[str, str] | None = None
+    patience: int | None = None
     gpus: int = 0
     compute: float | None = None
     distributed: str | None = None
@@ -127,6 +128,7 @@ def owned_values(values: RunValues) -> dict[str, Json]:
             "load_best_model_at_end": True,
             "metric_for_best_model": metric,
             "greater_is_better": mode == "max",
+            "early_stopping_patience": values.patience,
         }
     return {key: value for key, value in decided.items() if value is not None}
 
@@ -225,8 +227,19 @@ def _ownership_faults(config: Mapping[str, Json], values: RunValues) -> Iterator
         yield KeyFault((key,), f"the template leaves out {key}", f"write {{{{ owned({key!r}) }}}}")
     for key in (each for each in values.hyperparameters if each not in config):
         yield KeyFault((key,), f"the template leaves out the hyperparameter {key}", "write {{ rest() }} at its end")
-    if values.best is not None:
-        yield from _best_faults(config, values)
+    yield from _eval_faults(config, values) if values.best is None else _best_faults(config, values)
+
+
+def _eval_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyFault]:
+    """Evaluations and checkpoints of steps that never meet: no checkpoint would have a loss to be chosen by."""
+    steps, every = config.get("eval_steps"), values.every
+    if values.validation_path and isinstance(steps, int) and steps > 0 and every % steps and steps % every:
+        fits = min((each for each in range(1, every + 1) if every % each == 0), key=lambda each: abs(each - steps))
+        yield KeyFault(
+            ("eval_steps",),
+            f"it is evaluated every {steps} steps and saved every {every}: neither divides the other",
+            f"say `eval_steps: {fits}`, or `checkpoints: {{every: {steps * max(1, round(every / steps))}}}`",
+        )
 
 
 def _best_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyFault]:

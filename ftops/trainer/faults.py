@@ -102,6 +102,22 @@ _SAID: Final[Mapping[Fault, tuple[str, ...]]] = {
 """What Python, PyTorch, transformers and Axolotl write where they fail; the first class that is found counts."""
 _PATTERNS: Final = {fault: re.compile("|".join(said), re.MULTILINE | re.IGNORECASE) for fault, said in _SAID.items()}
 
+_KNOWN: Final = (
+    (
+        "split is too small for sample_packing",
+        Failure(
+            Fault.DATA, "the validation split is too small to be packed: say `eval_sample_packing: false`, or add rows"
+        ),
+    ),
+    (
+        "tokenizer's chat_template is null",
+        Failure(
+            Fault.CONFIG, "the tokenizer has no chat template: say `chat_template: chatml`, or another that Axolotl has"
+        ),
+    ),
+)
+"""What Axolotl refuses before the first step, in our words."""
+
 _OWN: Final = re.compile(
     r"^(?:\[rank\d{1,5}\]: ?)?(?P<error>ValueError|FloatingPointError): ftops: (?P<said>.{1,400})", re.MULTILINE
 )
@@ -129,6 +145,9 @@ def failure(job: Observation, log: str) -> Failure:
         return Failure(Fault.KILLED, job.reason)
     if (own := _last(_OWN, log)) is not None:
         return Failure(_OWN_FAULT[own["error"]], own["said"].strip())
+    for said, known in _KNOWN:
+        if said in log:
+            return known
     if job.signal == signal.SIGBUS:
         return Failure(Fault.HOST_MEMORY, f"{job.reason}, as where shared memory is too small")
     found = next((fault for fault, pattern in _PATTERNS.items() if pattern.search(log)), Fault.UNKNOWN)

@@ -31,6 +31,7 @@ OWNED: Final[Mapping[str, str]] = {
     "dataset_prepared_path": "ftops keeps the tokenised data by the digest of the data set",
     "datasets": "say `dataset` in the spec",
     "device": "the runner decides it",
+    "early_stopping_patience": "say `earlyStopping` in the spec",
     "greater_is_better": "say `checkpoints.best` in the spec",
     "hf_mlflow_log_artifacts": "say `tracking` in ftops.yaml",
     "hf_use_auth_token": "credentials come from the runner's environment, never from a spec",

@@ -4,7 +4,8 @@
 The file is copied into the attempt's folder, named in the config (`plugins: [ftops_axolotl.FtopsPlugin]`) and found through
 PYTHONPATH. FTOPS_EVENTS names the file that the events are appended to. An event is
 `{"event": "begin|log|evaluate|save|end", "step", "maxSteps", "time", …metrics}`: exactly one `begin` a process, which says what
-is learned from as well (`measure`, `dropped`), and `end` only after the final weights are written. On TERM the trainer
+is learned from as well (`measure`, `dropped`), and `end` only after the final weights are written (with `stopped: early` where
+it got no better). On TERM the trainer
 finishes its step, saves a checkpoint and ends with `step` below `maxSteps`.
 """
 
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from axolotl.integrations.base import BasePlugin
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 MASKED = -100
 SAMPLED_ROWS = 256
@@ -45,10 +46,14 @@ class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
         found = measure(trainer.train_dataset)
         data = found | dropped(cfg, found.get("rows"))
+        pairs = 2 if cfg.rl == "kto" else 1  # of a pair KTO makes two rows
+        refuse_left_out(data.get("rows", 0) // pairs, data.get("droppedRows", 0))
+        refuse_empty(getattr(trainer, "eval_dataset", None))
         trainer.args.logging_nan_inf_filter = (
             False  # it would show the mean of the losses before in place of one that is no number
         )
         self.progress = Progress(os.environ["FTOPS_EVENTS"], data, cfg.resume_from_checkpoint)
+        self.progress.callbacks = trainer.callback_handler.callbacks
         watch = [BadLoss()] if os.environ.get("FTOPS_BAD_LOSS") == "stop" else []
         return [self.progress, *watch]
 
@@ -69,6 +74,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.stopping = False
         self.logged: tuple[float, float] | None = None
         self.ended_state: Any = None
+        self.callbacks: list[TrainerCallback] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         # Not earlier: Axolotl sets its own handlers just before the training, and would win.
@@ -111,7 +117,14 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def end(self) -> None:
         if self.ended_state is not None:
-            self.write("end", self.ended_state, {})
+            self.write("end", self.ended_state, {"stopped": "early"} if self.got_no_better() else {})
+
+    def got_no_better(self) -> bool:
+        """Whether it was the early stopping that ended it, and nobody who told it to."""
+        watch = [each for each in self.callbacks if isinstance(each, EarlyStoppingCallback)]
+        return not self.stopping and any(
+            each.early_stopping_patience_counter >= each.early_stopping_patience for each in watch
+        )
 
     def throughput(self, state: Any) -> dict[str, float]:
         """Tokens since the first step: those shown (padding included) and those to be learned; and those shown a second."""
@@ -245,6 +258,22 @@ def refuse_unlabelled(stream: Any) -> None:
     labelled = [row["labels"] for row in rows if "labels" in row]
     if labelled and not any(int(label) != MASKED for labels in labelled for label in labels):
         raise ValueError(f"ftops: no supervised tokens in the first {len(rows)} rows {WHY}")
+
+
+def refuse_left_out(kept: int, left_out: int) -> None:
+    """Raises ValueError where a larger share than FTOPS_MAX_OVER_LENGTH of the rows was left out."""
+    most = float(os.environ.get("FTOPS_MAX_OVER_LENGTH", "1"))
+    if left_out > most * (kept + left_out):
+        raise ValueError(
+            f"ftops: {left_out} of {kept + left_out} rows are left out, far most often because they are longer than sequence_len, "
+            f"which is more than maxOverLength ({most:.0%}) allows: raise sequence_len, or maxOverLength"
+        )
+
+
+def refuse_empty(evaluated: Any) -> None:
+    """Raises ValueError where there is an evaluation set, and no row in it."""
+    if evaluated is not None and hasattr(evaluated, "__len__") and not len(evaluated):
+        raise ValueError("ftops: the validation set is empty (are all of its rows longer than sequence_len?)")
 
 
 def dropped(cfg: Any, kept: int | None) -> dict[str, int]:
