@@ -83,7 +83,7 @@ def apply(  # noqa: PLR0913  (click gives it every option)
     resume = _where(workspace, made, observed, chosen)
     click.echo(plan_text(made, color=wants_color()))
     if not made.has_changes:
-        _catch_up(workspace, index=results is None)
+        _catch_up(workspace, writes=results is None)
         return
     for address, where in resume.items():
         click.echo(f"{address} begins at {where.checkpoint.name if where.checkpoint else 'the start'}.")
@@ -142,16 +142,21 @@ def _where(workspace: Workspace, made: Plan, observed: Observed, chosen: Mapping
     return found
 
 
-def _catch_up(workspace: Workspace, *, index: bool) -> None:
-    """What MLflow and the index lack is brought there although nothing else is to do."""
+def _catch_up(workspace: Workspace, *, writes: bool) -> None:
+    """What a killed commit left undone in the work tree, and what MLflow and the index lack, is done although nothing else is."""
     from ftops import tracking
+
+    if writes and workspace.repository is not None:
+        from ftops.git.branch import heal
+
+        heal(workspace.repository)
 
     if tracking.pending(workspace.store.root):
         from ftops.apply import catch_up
 
         if left := catch_up(workspace):
             click.echo(left, err=True)
-    if index and workspace.specs.project.spec.index is not None:
+    if writes and workspace.specs.project.spec.index is not None:
         from ftops.write_back import update_index
 
         if left := update_index(workspace):

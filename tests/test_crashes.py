@@ -1,0 +1,153 @@
+"""A fault on purpose at every boundary of an apply: the next one converges, with one training's worth of steps, and nothing lost.
+
+The boundaries are those that an apply passes, asked of itself, so that a new one can't be forgotten. The trainer is a stand-in
+under the real wrapper and executor; what the real engine does is in test_apply.py, test_docker_apply.py and test_runs.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests import projects
+from tests.projects import ROOT, commit_all, dataset, environment, ftops, git, run
+
+pytestmark = pytest.mark.slow
+
+RECORD = """
+import sys
+from ftops import journal
+told = sys.argv[1]
+def passed(point):
+    with open(told, "a") as file:
+        file.write(point + "\\n")
+journal.fault = passed  # whoever imports it from here on gets this one
+from ftops.cli import main
+sys.argv = ["ftops", "apply", "--yes"]
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory):
+    """An engine that is a stand-in, and no MLflow, which would only take time here: test_tracking.py is about it."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "left-out/mlflow").mkdir(parents=True)
+    (home / "left-out/mlflow/__init__.py").write_text("raise ImportError('left out')\n")
+    made = environment(home, FTOPS_ENGINE_HOME=projects.stand_in_engine(home / "engines"))
+    return {**made, "PYTHONPATH": f"{home}/left-out:{ROOT}"}
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory):
+    """A project that nothing was done for yet."""
+    root = projects.write(tmp_path_factory.mktemp("cold") / "project", dataset(), run(checkpoints={"every": 2}))
+    commit_all(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def points(cold, env, tmp_path_factory):
+    """Every fault point that one apply passes, each time it does: `git.moved:2` is the second time."""
+    place = tmp_path_factory.mktemp("points")
+    root, told = shutil.copytree(cold, place / "project"), place / "points"
+    subprocess.run([sys.executable, "-c", RECORD, told], cwd=root, env=env, check=True, capture_output=True)
+    seen: Counter[str] = Counter()
+    found = []
+    for point in told.read_text().split():
+        seen[point] += 1
+        found.append(f"{point}:{seen[point]}")
+    return found
+
+
+def test_every_point_of_the_code_is_passed(points):
+    """But for those of containers, of pushes, and of what only a second apply does."""
+    code = "\n".join(path.read_text() for path in (ROOT / "ftops").rglob("*.py"))
+    written = set(re.findall(r'(?<![\w.])fault\("([\w.-]+)"\)', code))
+    assert {each.partition(":")[0] for each in points} >= written - {"submit.created"}
+    named = [each.partition(":")[0].split(".") for each in points if each[0].isupper()]
+    assert {step for step, _ in named} == {"PrepareData", "Train", "CommitRecords"}
+    assert {moment for _, moment in named} == {"begin", "begun", "end", "ended"}
+    assert sum(each.startswith("journal:") for each in points) == len(named) == 16
+
+
+def is_idle(pid):
+    """Whether a process took no time of the processor for half a second."""
+
+    def taken():
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+
+    before = taken()
+    time.sleep(0.5)
+    return taken() == before
+
+
+def crash(root, env, fault):
+    """Apply with a fault on purpose; what it said."""
+    process = subprocess.Popen(
+        projects.command("apply", "--yes"), cwd=root, env={**env, "FTOPS_FAULT": fault}, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if fault.endswith("hang"):
+        deadline = time.monotonic() + 60
+        # A training that goes on is followed five times a second, which takes time.
+        while not is_idle(process.pid) and process.poll() is None:
+            assert time.monotonic() < deadline
+        assert process.poll() is None, "it did not hang"
+        process.kill()
+    said, _ = process.communicate(timeout=120)
+    wanted = {"kill": (-signal.SIGKILL,), "hang": (-signal.SIGKILL,)}.get(fault.rpartition(":")[2], (1, 6, 7))
+    assert process.returncode in wanted, f"{fault}: exit {process.returncode}\n{said}"
+    assert "Traceback" not in said, said
+    return said
+
+
+def steps(root):
+    lines = [
+        line for each in root.glob(".ftops/runs/*/attempt-*/events.jsonl") for line in each.read_text().splitlines()
+    ]
+    return sorted(event["step"] for line in lines if (event := json.loads(line))["event"] == "log")
+
+
+def converges(root, env):
+    """Apply without a fault, until nothing is left to do; what must hold then."""
+    ftops(root, "apply", "--yes", env=env)
+    ftops(root, "plan", "--detailed-exitcode", env=env)
+    assert steps(root) == [*range(1, 11)], "one training's worth of steps"
+    subjects = Counter(git(root, "log", "--format=%s").splitlines())
+    assert subjects["ftops: Dataset/chat prepared"] == subjects["ftops: TrainingRun/base succeeded"] == 1
+    assert git(root, "status", "--porcelain") == ""
+    left = [path for path in (root / ".ftops").rglob("*.tmp") if "tracking" not in path.parts]
+    assert left == []
+
+
+def one(cold, env, place, fault):
+    """None, or what went wrong with a fault."""
+    root = shutil.copytree(cold, place / fault.replace(":", "-"), symlinks=True)
+    try:
+        said = crash(root, env, fault)
+        converges(root, env)
+    except AssertionError as error:
+        return f"{fault}: {error}"
+    shutil.rmtree(root)
+    return None if said is not None else fault
+
+
+@pytest.mark.parametrize("action", ["kill", "raise", "enospc", "hang"])
+def test_after_a_fault_at_any_point_the_next_apply_converges(cold, env, points, tmp_path, action):
+    # `journal:n` and the named boundary are one place.
+    places = [each for each in points if each.startswith(("journal:", "git.", "submit."))]
+    assert len(places) > 15
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda point: one(cold, env, tmp_path, f"{point}:{action}"), places))
+    assert "\n".join(filter(None, ended)) == ""
