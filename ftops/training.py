@@ -264,6 +264,10 @@ def _to_its_end(
     if ended.phase is RunState.SUCCEEDED:
         publish_output(store, key.run, key.attempt)
     executor.forget(handle)
+    for number in store.attempts(key.run):  # of these it could not be asked when they ended
+        if number < key.attempt and not isinstance(found := executor.find(Key(key.run, number)), Unreachable):
+            for each in found:
+                executor.forget(each)
     return ended
 
 

@@ -6,7 +6,9 @@ under the real wrapper and executor; what the real engine does is in test_apply.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -151,3 +153,95 @@ def test_after_a_fault_at_any_point_the_next_apply_converges(cold, env, points, 
     with ThreadPoolExecutor(2) as pool:
         ended = list(pool.map(lambda point: one(cold, env, tmp_path, f"{point}:{action}"), places))
     assert "\n".join(filter(None, ended)) == ""
+
+
+# --------------------------------------------------------------------------------------- killed from outside
+
+
+def wait(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return value
+
+
+def carries(pid, text):
+    """Whether a process has `text` in its environment, as a CI runner finds what a job left behind."""
+    try:
+        return text.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
+def test_a_job_that_ci_cancels_leaves_its_training_alone(cold, env, tmp_path):
+    """SIGINT, then SIGTERM 7.5 s later, then SIGKILL 2.5 s later, of the tree and of all that carries the runner's mark."""
+    root = shutil.copytree(cold, tmp_path / "project", symlinks=True)
+    projects.edit(root, "specs/all.yaml", "num_epochs: 1", "num_epochs: 1\n    seed: 7")  # 0.3 s a step
+    commit_all(root, "slower")
+    mark = f"RUNNER_TRACKING_ID=github_{tmp_path.name}"
+    process = subprocess.Popen(
+        projects.command("apply", "--yes"), cwd=root, env={**env, **dict([mark.split("=")])}, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait(lambda: steps(root))
+    for number, patience in ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 30)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            break
+    for pid in (int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()):
+        if carries(pid, mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    before = len(steps(root))
+    assert before < 10
+    wait(lambda: len(steps(root)) > before)
+    converges(root, env)
+    assert [each.name for each in root.glob(".ftops/runs/*/attempt-*")] == ["attempt-1"]
+
+
+@pytest.fixture
+def on_small_disk(cold, tmp_path):
+    """A project whose store is a disk of a few MiB."""
+    root = shutil.copytree(cold, tmp_path / "project", symlinks=True)
+    (root / ".ftops").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", root / ".ftops"], check=True)
+    yield root
+    subprocess.run(["umount", "-l", root / ".ftops"], check=True)
+
+
+def test_a_disk_that_is_full_while_a_checkpoint_is_written(on_small_disk, env):
+    root, store = on_small_disk, on_small_disk / ".ftops"
+    projects.edit(root, "specs/all.yaml", "num_epochs: 1", "num_epochs: 1\n    seed: 7")
+    commit_all(root, "slower")
+    process = subprocess.Popen(
+        projects.command("apply", "--yes"), cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    (saved,) = wait(lambda: list(store.glob("runs/*/attempt-1/output/checkpoint-4/trainer_state.json")))
+    folder = saved.parents[2]
+    with contextlib.suppress(OSError), (store / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(1 << 12))
+    trainer = json.loads((folder / "handle.json").read_text())["trainer"]["pid"]
+    wait(lambda: is_gone(trainer))
+    (store / "ballast").unlink()
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 6, said
+    torn = folder / "output/checkpoint-6"
+    torn.mkdir(exist_ok=True)  # there was no room for a folder
+    assert "torn" in ftops(root, "run", "checkpoints", "base", env=env).stdout
+    ftops(root, "apply", "--yes", env=env)
+    config = (folder.with_name("attempt-2") / "config.yaml").read_text()
+    assert "resume_from_checkpoint: ../attempt-1/output/checkpoint-4" in config
+    ftops(root, "plan", "--detailed-exitcode", env=env)
+
+
+def is_gone(pid):
+    """Whether a process has ended, whoever has been told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

@@ -117,6 +117,23 @@ def test_without_a_daemon_nothing_is_half_made(tmp_path, env, docker, stand_in):
     ftops(root, "apply", "--yes", env=env)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [False, True], ids=["restarted", "crashed"])
+def test_the_daemon_ends_while_a_container_trains(tmp_path, env, docker, stand_in, kill):
+    """Ended as a service it ends its containers; crashed it leaves them."""
+    root = project(tmp_path / "project", stand_in, run(hyperparameters={"num_epochs": 20}, checkpoints={"every": 10}))
+    process, folder = start(root, env)
+    wait(lambda: events(folder, "save"))
+    docker.stop(kill=kill)
+    docker.start()
+    process.wait(120)
+    ftops(root, "apply", "--yes", env=env)
+    assert [sum(1 for each in attempts(root) for _ in events(each, "log"))] == [200], "one run's worth of steps"
+    assert entry(root, "base")["phase"] == "succeeded"
+    ftops(root, "plan", "--detailed-exitcode", env=env)
+    assert docker.names() == []
+
+
 def test_an_image_that_moved_makes_a_saved_plan_stale(tmp_path, env, stand_in):
     root = project(tmp_path / "project", stand_in, run())
     ftops(root, "plan", "--out", "saved.json", env=env)
