@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ftops.errors import Diagnostic, PlanError, did_you_mean
 from ftops.kinds import KINDS
@@ -56,12 +56,16 @@ def make_plan(
     return Plan(changes, warnings=(*_changed(changes, resources, observed), *held, *advice))
 
 
+_WAITS: Final = "waits for"
+
+
 def _waiting(change: Change, planned: Mapping[Address, Change]) -> Change:
     """`change`, or nothing where it needs a training that was stopped."""
     stopped = [need for need in change.needs if planned[need].held]
     if change.is_noop or not stopped:
         return change
-    note = f"waits for {stopped[0]}, which was stopped"
+    waits = planned[stopped[0]].note
+    note = waits if waits.startswith(_WAITS) else f"{_WAITS} {stopped[0]}, which was stopped"
     return replace(
         change, action=Action.NOOP, change_class=ChangeClass.NOOP, steps=(), note=note, held=True, estimate=None
     )

@@ -71,6 +71,13 @@ def test_training():
     assert "goal ftops apply above axolotl train: " in said
 
 
+def test_looking():
+    said = benchmark("looking.py")
+    assert "ratio ftops run show : json: user CPU " in said
+    assert "ratio ftops … --verify : cat, not cached: " in said
+    assert "goal ftops run show of 1,000 steps: " in said
+
+
 def test_a_command_that_fails_ends_the_benchmark():
     script = "import measure, sys; measure.run(measure.Command((sys.executable, '-c', 'raise SystemExit(3)')))"
     done = subprocess.run([sys.executable, "-c", script], cwd=FOLDER, capture_output=True, text=True, check=False)
