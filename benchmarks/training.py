@@ -1,4 +1,5 @@
-"""`ftops apply` of one training beside bare `axolotl train` of the same config: seconds more, and steps a second.
+"""`ftops apply` of one training beside bare `axolotl train` of the same config: seconds more, and steps a second; and how long
+it takes to be back at a training after ftops was killed.
 
 python benchmarks/training.py [--quick] [--rounds 2] [--steps 60]
 
@@ -18,12 +19,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from measure import FTOPS, ROOT, Command, Figures, environment, goal, heading, row, run
 
 SECONDS = 3.0
+BACK_SECONDS = 2.0
+LONG = 5_000
+"""Steps that are surely not over before ftops is back."""
 ROWS = 200
 PROJECT = """\
 apiVersion: ftops/v1
@@ -82,6 +87,7 @@ def main() -> None:
         make(project, steps)
         print(heading(), flush=True)
         report(compare(project, rounds, steps))
+        come_back(project)
 
 
 def make(project: Path, steps: int) -> None:
@@ -183,6 +189,34 @@ def rate(log: Path) -> float:
     if not found:
         sys.exit(f"no train_steps_per_second in {log}:\n{log.read_text(errors='replace')[-2000:]}")
     return float(found[-1])
+
+
+def come_back(project: Path) -> None:
+    """Kill an apply that follows a training, and time the next one until it tells of a step."""
+    seed(project, LONG, LONG)
+    known = logs(project)
+    follower = subprocess.Popen((*FTOPS, "apply", "--yes"), cwd=project, env=environment(), stdout=subprocess.DEVNULL)
+    while not any(b'"log"' in each.with_name("events.jsonl").read_bytes() for each in begun(project, known)):
+        time.sleep(0.1)
+    follower.kill()
+    follower.wait()
+    began = time.perf_counter()
+    again = subprocess.Popen(
+        (*FTOPS, "apply", "--yes"), cwd=project, env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    lines = iter(again.stdout or ())
+    told = next((line for line in lines if ": step " in line), None)
+    took = time.perf_counter() - began
+    subprocess.run((*FTOPS, "stop", "small"), cwd=project, env=environment(), check=True, capture_output=True)
+    again.communicate()
+    if told is None:
+        sys.exit("the training was not followed again")
+    print(goal("ftops apply until it follows again what a killed one left", took, BACK_SECONDS, "s of wall time"))
+
+
+def begun(project: Path, known: set[Path]) -> list[Path]:
+    """The logs that are not `known`, of trainings that have told of anything."""
+    return [each for each in logs(project) - known if each.with_name("events.jsonl").exists()]
 
 
 def report(found: dict[str, list[Training]]) -> None:

@@ -69,6 +69,7 @@ def test_training():
     said = benchmark("training.py")
     assert "ratio ftops apply : axolotl train: wall " in said
     assert "goal ftops apply above axolotl train: " in said
+    assert "goal ftops apply until it follows again what a killed one left: " in said
 
 
 def test_looking():
