@@ -16,7 +16,7 @@ from ftops.observe import Workspace, observe, read_records
 from ftops.plan import make_plan
 from ftops.records import DatasetRecord
 from ftops.store import Store, read_json, temporary_name
-from ftops.values import Observed, Plan, RunState
+from ftops.values import Json, Observed, Plan, RunState
 from ftops.write_back import WriteBack
 
 STAGE: Final = "stages of preparing rows, kept to save time"
@@ -102,9 +102,12 @@ def _record(workspace: Workspace, records: Collection[DatasetRecord]) -> str:
 def _in_use(store: Store, observed: Observed) -> dict[str, str]:
     """The data of each training that has not ended: its digest, and the run."""
     live = {run.id: store.read_run(run.id) for run in observed.live.values() if run.state in GOING_ON}
-    return {
-        digest: run for run, about in live.items() if about is not None for digest, _ in portions_of(about["inputs"])
-    }
+    return {digest: run for run, about in live.items() if about is not None for digest in _read_by(about["inputs"])}
+
+
+def _read_by(inputs: Mapping[str, Json]) -> set[str]:
+    """The data that a run with these inputs is made from: its data sets, and what they are together."""
+    return {inputs["dataset"], *(digest for digest, _ in portions_of(inputs))}
 
 
 def _needed(plan: Plan, records: Mapping[str, DatasetRecord], names: Collection[str]) -> frozenset[str]:
@@ -118,17 +121,19 @@ def _needed(plan: Plan, records: Mapping[str, DatasetRecord], names: Collection[
         if change.address.kind == Dataset.kind_name and change.address.name not in names:
             needed.add(change.digest or "")
         elif change.address.kind == TrainingRun.kind_name:
-            needed |= {digest for digest, _ in portions_of(change.inputs)} - gone
+            needed |= _read_by(change.inputs) - gone
     return frozenset(needed)
 
 
 def _versions(store: Store, needed: Collection[str], records: Mapping[str, DatasetRecord]) -> Iterator[Freed]:
     current = {each.status.digest: name for name, each in records.items()}
-    for manifest in sorted((store.root / "data").glob("[!.]*/manifest.json")):
-        folder = manifest.parent
+    for folder in sorted((store.root / "data").glob("[!.]*/")):
         if folder.name not in needed:
             name = current.get(folder.name)
-            what = f"the rows of Dataset/{name}" if name else "rows that no record and no spec is about"
+            mixed = not (folder / "manifest.json").exists()
+            what = "rows that no record and no spec is about"
+            if name or mixed:
+                what = f"the rows of Dataset/{name}" if name else "data sets put together, which takes no time"
             yield Freed(folder, what, _size(folder))
 
 

@@ -126,12 +126,18 @@ def test_a_training_on_two_data_sets_from_plan_to_record(tmp_path, env):
     assert "train.jsonl" in ftops(root, "apply", "--yes", env=env, code=7).stdout
 
 
-def test_nothing_is_pruned_that_a_mixture_needs(tmp_path, env):
+def test_what_was_put_together_is_freed_and_its_data_sets_stay(tmp_path, env):
     root = project(tmp_path)
     ftops(root, "apply", "--yes", env=env)
-    before = sorted(root.glob(".ftops/data/*"))
-    ftops(root, "dataset", "prune", "--yes", env=env)
-    assert sorted(root.glob(".ftops/data/*")) == before
+    before = set(root.glob(".ftops/data/*"))
+    said = ftops(root, "dataset", "prune", "--yes", env=env).stdout
+    (freed,) = before - set(root.glob(".ftops/data/*"))
+    assert not (freed / "manifest.json").exists()
+    assert "data sets put together" in said
+    assert "Nothing to free." in ftops(root, "dataset", "prune", "--yes", env=env).stdout
+    edit(root, "specs/all.yaml", "num_epochs: 1", "num_epochs: 2")
+    ftops(root, "apply", "--yes", env=env)  # put together again
+    assert freed.exists()
 
 
 REFUSED = {
