@@ -34,6 +34,7 @@ from ftops.tracking import (
 )
 from ftops.tracking.curves import BATCH, batches
 from ftops.tracking.names import flatten, key, value
+from tests import projects
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow.*")
 
@@ -556,8 +557,14 @@ time.sleep(600)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The port of a real MLflow server on loopback."""
-    folder = tmp_path_factory.mktemp("server")
     port = free_port()
+    with serving(tmp_path_factory.mktemp("server"), port):
+        yield port
+
+
+@contextlib.contextmanager
+def serving(folder, port):
+    """A real MLflow server on loopback that keeps what it gets in `folder`; its process, which leads a group of its own."""
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts"),
@@ -567,9 +574,10 @@ def server(tmp_path_factory):
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             wait_until_healthy(port, folder / "log")
-            yield port
+            yield process
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
 
 
@@ -670,6 +678,40 @@ def test_a_server_that_was_down_gets_everything_once(root, wire, server, monkeyp
     written = "".join(path.read_text() for path in (root / "tracking").rglob("*") if path.is_file())
     assert "s3cret" not in written
     assert "t0ken" not in written
+
+
+@pytest.mark.slow
+def test_a_server_killed_while_a_training_goes_on_gets_the_rest_later(tmp_path):
+    home, port = tmp_path / "home", free_port()
+    uri = f"http://127.0.0.1:{port}"
+    for name in ("home", "server"):
+        (tmp_path / name).mkdir()
+    env = projects.environment(
+        home, FTOPS_ENGINE_HOME=projects.stand_in_engine(home / "engines"), MLFLOW_TRACKING_URI=uri
+    )
+    root = projects.write(
+        tmp_path / "project", projects.dataset(), projects.run(hyperparameters={"num_epochs": 5, "seed": 7})
+    )
+    projects.commit_all(root)
+    with serving(tmp_path / "server", port) as server:
+        apply = subprocess.Popen(
+            projects.command("apply", "--yes"), cwd=root, env=env, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        until(lambda: client(uri).search_experiments(filter_string="name LIKE 'finetuning%'"))
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        said, _ = apply.communicate(timeout=120)
+    assert apply.returncode == 0, said
+    assert "1 done" in said or "2 done" in said
+    assert "MLflow has not got 1 run" in said
+    with serving(tmp_path / "server", port):
+        until(lambda: "MLflow has not got" not in projects.ftops(root, "apply", "--yes", env=env).stderr)
+        mlflow = client(uri)
+        (experiment,) = mlflow.search_experiments(filter_string="name LIKE 'finetuning%'")
+        (run,) = mlflow.search_runs([experiment.experiment_id])
+        assert run.info.status == "FINISHED"
+        assert steps_of(mlflow, run, "loss") == list(range(1, 51))
 
 
 @pytest.mark.slow
