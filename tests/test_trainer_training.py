@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -177,7 +178,11 @@ def check_events(told, first_step):
 @pytest.mark.parametrize(
     ("roles", "sequence_len", "why"),
     [
-        (("system", "user"), 128, f"ftops: no supervised tokens in 2 of {ROWS} rows, as tokenised: "),
+        (
+            ("system", "user"),
+            128,
+            f"ftops: no supervised tokens in 2 of {ROWS} rows of the training set, as tokenised: ",
+        ),
         (("user", "assistant"), 2, "ftops: no supervised tokens: the training set is empty"),
     ],
     ids=["labels", "empty"],
@@ -248,6 +253,72 @@ def test_rows_that_are_left_out_are_told_before_the_first_step(engine, store, re
     assert events(folder) == []
     found = failure(ended({"exitCode": 1}, stop=False), log_tail(folder / "output.log"))
     assert found.fault is Fault.DATA
+    assert why in found.reason
+
+
+GPU = {  # what a runner with GPUs may pack, and this machine can
+    "bf16": False, "fp16": False, "tf32": False, "optimizer": "adamw_torch", "dataset_num_proc": 1, "sample_packing": True,
+    "dataloader_num_workers": 0, "dataloader_pin_memory": False,
+}  # fmt: skip
+REFUSED = {
+    "validation without answers": (
+        {},
+        {"validation_path": "users"},
+        Fault.DATA,
+        "in 4 of 4 rows of the validation set",
+    ),
+    "validation too small to pack": (
+        {**GPU, "eval_sample_packing": True},
+        {"gpus": 1, "validation_path": "one"},
+        Fault.DATA,
+        "the validation set is too small to be packed: 1 rows",
+    ),
+    "training too small to pack": (
+        {**GPU, "eval_sample_packing": False},
+        {"gpus": 1, "train_path": "one"},
+        Fault.DATA,
+        "the training set is too small: 1 rows",
+    ),
+    "training without answers, packed": (
+        GPU,
+        {"gpus": 1, "train_path": "users"},
+        Fault.DATA,
+        "no supervised tokens in any row",
+    ),
+    "no chat template": (
+        {"chat_template": "tokenizer_default"},
+        {"base_model": "../../../models/bare"},
+        Fault.CONFIG,
+        "the tokenizer has no chat template",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def refusable(store):
+    """The same store with a data set of one row, one without answers, and a base model without a chat template."""
+    (store / "data" / "one.jsonl").write_text(messages(1))
+    (store / "data" / "users.jsonl").write_text(messages(4, ("user", "user")))
+    bare = shutil.copytree(store / "models" / "m", store / "models" / "bare")
+    (bare / "chat_template.jinja").unlink()
+    return store
+
+
+@pytest.mark.parametrize(("hyperparameters", "more", "fault", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_axolotl_would_train_on_in_vain_is_refused(engine, refusable, request, hyperparameters, more, fault, why):
+    name = f"refused-{request.node.callspec.id.replace(' ', '-')}"
+    paths = {key: f"../../../data/{value}.jsonl" for key, value in more.items() if key.endswith("_path")}
+    values = replace(
+        FULL,
+        hyperparameters={**FULL.hyperparameters, **hyperparameters},
+        prepared_path=f"../../../cache/tokens/{name}",
+        **{**more, **paths},
+    )
+    folder, process = begin(engine, refusable, name, 1, values)
+    assert process.wait(300) == 1
+    assert events(folder) == []
+    found = failure(ended({"exitCode": 1}, stop=False), log_tail(folder / "output.log"))
+    assert found.fault is fault
     assert why in found.reason
 
 

@@ -104,6 +104,10 @@ _PATTERNS: Final = {fault: re.compile("|".join(said), re.MULTILINE | re.IGNORECA
 
 _KNOWN: Final = (
     (
+        "no samples left after dropping samples with no trainable tokens",
+        Failure(Fault.DATA, "no supervised tokens in any row: does the chat template mark the assistant's turns?"),
+    ),
+    (
         "split is too small for sample_packing",
         Failure(
             Fault.DATA, "the validation split is too small to be packed: say `eval_sample_packing: false`, or add rows"

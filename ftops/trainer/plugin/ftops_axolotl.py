@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from axolotl.integrations.base import BasePlugin
+from torch.utils.data import BatchSampler
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 MASKED = -100
@@ -32,7 +33,8 @@ SAMPLED_ROWS = 256
 SHOWN = 5
 ZERO_LOGS = 3  # a loss of zero without a gradient, so many times in a row, teaches nothing any more
 DURABLE = frozenset({"begin", "save", "end"})
-EMPTY = "ftops: no supervised tokens: the training set is empty (are all rows longer than sequence_len?)"
+EMPTY = "ftops: no supervised tokens: the {} set is empty (are all of its rows longer than sequence_len?)"
+FILL = "fill a batch of each process: say `sample_packing: false`, or a smaller micro_batch_size or sequence_len"
 WHY = "(does the chat template mark the assistant's turns, and do the rows have answers that are not cut off?)"
 
 
@@ -48,7 +50,7 @@ class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
         data = found | dropped(cfg, found.get("rows"))
         pairs = 2 if cfg.rl == "kto" else 1  # of a pair KTO makes two rows
         refuse_left_out(data.get("rows", 0) // pairs, data.get("droppedRows", 0))
-        refuse_empty(getattr(trainer, "eval_dataset", None))
+        refuse_evaluation(trainer)
         trainer.args.logging_nan_inf_filter = (
             False  # it would show the mean of the losses before in place of one that is no number
         )
@@ -77,6 +79,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.callbacks: list[TrainerCallback] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        if not batches(kwargs.get("train_dataloader")):
+            raise ValueError(f"ftops: the training set is too small: {self.data.get('rows')} rows do not {FILL}")
         # Not earlier: Axolotl sets its own handlers just before the training, and would win.
         signal.signal(signal.SIGTERM, self.on_term)
         self.leads = state.is_world_process_zero
@@ -207,17 +211,17 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def measure(dataset: Any) -> dict[str, int]:
+def measure(dataset: Any, name: str = "training") -> dict[str, int]:
     """What a training learns from: its rows, their tokens, how many of these are to be learned, and its longest row.
 
-    Nothing where rows come as a stream, or without labels, as pairs of answers do. Raises ValueError when there are no rows,
-    or when any has no token to be learned.
+    Nothing where rows come as a stream, or without labels, as pairs of answers do. Raises ValueError, which calls the set by
+    its `name`, when there are no rows, or when any has no token to be learned.
     """
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "select_columns")):
-        refuse_unlabelled(dataset)
+        refuse_unlabelled(dataset, name)
         return {}
     if not len(dataset):
-        raise ValueError(EMPTY)
+        raise ValueError(EMPTY.format(name))
     if not {"input_ids", "labels"} <= set(dataset.column_names):
         return {"rows": len(dataset)}
     # What was shuffled or left out is a list of indices over the table: to take rows by it costs several times more than this.
@@ -228,7 +232,8 @@ def measure(dataset: Any) -> dict[str, int]:
         shown = ", ".join(str(index + 1) for index in silent[:SHOWN])
         more = f" and {silent.size - SHOWN} more" if silent.size > SHOWN else ""
         raise ValueError(
-            f"ftops: no supervised tokens in {silent.size} of {len(sizes)} rows, as tokenised: {shown}{more} {WHY}"
+            f"ftops: no supervised tokens in {silent.size} of {len(sizes)} rows of the {name} set, as tokenised: "
+            f"{shown}{more} {WHY}"
         )
     return {
         "rows": len(sizes),
@@ -250,14 +255,14 @@ def lengths(dataset: Any, name: str, *, learned: bool = False) -> Any:
     return np.concatenate(found)
 
 
-def refuse_unlabelled(stream: Any) -> None:
+def refuse_unlabelled(stream: Any, name: str) -> None:
     """Raises ValueError when a stream is empty, or when no token of its first rows is there to be learned."""
     rows = list(itertools.islice(iter(stream), SAMPLED_ROWS)) if stream is not None else []
     if not rows:
-        raise ValueError(EMPTY)
+        raise ValueError(EMPTY.format(name))
     labelled = [row["labels"] for row in rows if "labels" in row]
     if labelled and not any(int(label) != MASKED for labels in labelled for label in labels):
-        raise ValueError(f"ftops: no supervised tokens in the first {len(rows)} rows {WHY}")
+        raise ValueError(f"ftops: no supervised tokens in the first {len(rows)} rows of the {name} set {WHY}")
 
 
 def refuse_left_out(kept: int, left_out: int) -> None:
@@ -270,19 +275,40 @@ def refuse_left_out(kept: int, left_out: int) -> None:
         )
 
 
-def refuse_empty(evaluated: Any) -> None:
-    """Raises ValueError where there is an evaluation set, and no row in it."""
-    if evaluated is not None and hasattr(evaluated, "__len__") and not len(evaluated):
-        raise ValueError("ftops: the validation set is empty (are all of its rows longer than sequence_len?)")
+def refuse_evaluation(trainer: Any) -> None:
+    """Raises ValueError where the validation set, if there is one, would give no loss: it is empty, has a row without a token to
+    be learned, or is packed into fewer batches than there are processes.
+    """
+    evaluated = getattr(trainer, "eval_dataset", None)
+    if evaluated is None:
+        return
+    measure(evaluated, "validation")
+    if not (getattr(trainer.args, "sample_packing", False) and hasattr(evaluated, "__len__")):
+        return
+    sampler = trainer._get_eval_sampler(evaluated)  # noqa: SLF001  (its data loader would already be of the accelerator)
+    if isinstance(sampler, BatchSampler) and len(sampler) < trainer.args.world_size:
+        raise ValueError(
+            f"ftops: the validation set is too small to be packed: {len(evaluated)} rows do not fill a batch of each process: "
+            "say `eval_sample_packing: false`, or add rows"
+        )
+
+
+def batches(loader: Any) -> bool:
+    """Whether `loader` has a batch, as far as it knows: a stream does not."""
+    try:
+        return loader is None or len(loader) > 0
+    except TypeError:
+        return True
 
 
 def dropped(cfg: Any, kept: int | None) -> dict[str, int]:
     """How many rows of the file are not among those `kept`, by far most often because they are longer than sequence_len.
 
-    Nothing where it can't be known: a text without turns is cut into pieces, and a stream has no end yet.
+    Nothing where it can't be known: a text without turns is cut into pieces, a stream has no end yet, and of rows that are
+    alike Axolotl keeps one where it is told to.
     """
     entries = cfg.datasets or []
-    if kept is None or len(entries) != 1 or entries[0]["type"] == "completion":
+    if kept is None or len(entries) != 1 or entries[0]["type"] == "completion" or cfg.dataset_exact_deduplication:
         return {}
     path = Path(entries[0]["path"])
     if not path.is_file():
