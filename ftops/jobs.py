@@ -54,8 +54,15 @@ class Observation:
 
 def reached_its_end(event: Mapping[str, Json]) -> bool:
     """Whether `event`, the last of a training, says that all is done: its last step, or fewer because it got no better."""
-    done = event.get("step") == event.get("maxSteps") or event.get("stopped") == "early"
-    return event.get("event") == "end" and done
+    return event.get("event") == "end" and (event.get("step") == event.get("maxSteps") or bool(early_end(event)))
+
+
+def early_end(event: Mapping[str, Json]) -> str:
+    """How `event`, the last of a training, says that it ended because it got no better; empty where it does not."""
+    step, most = event.get("step"), event.get("maxSteps")
+    if event.get("event") != "end" or event.get("stopped") != "early" or step == most:
+        return ""
+    return f"it got no better, and ended early at step {step} of {most}"
 
 
 def ended(result: Mapping[str, Json], stop: bool) -> Observation:

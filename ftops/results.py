@@ -10,7 +10,7 @@ from typing import Final
 from ftops import checkpoints, tracking
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import follow
-from ftops.jobs import JobState
+from ftops.jobs import JobState, early_end
 from ftops.observe import Workspace
 from ftops.pipeline import read_manifest
 from ftops.records import (
@@ -141,7 +141,7 @@ def attempt_of(store: Store, identity: str, number: int) -> Attempt:
         exit_code=job.exit_code if job else None,
         signal=job.signal if job else None,
         fault=why.fault if why else None,
-        reason=why.reason if why else (job.reason or None) if job else "it was never started",
+        reason=why.reason if why else (job.reason or early_end(event) or None) if job else "it was never started",
     )
 
 

@@ -21,7 +21,7 @@ from ftops import checkpoints, trainer
 from ftops.engine import Engine
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
-from ftops.jobs import JobState, Observation, reached_its_end
+from ftops.jobs import JobState, Observation, early_end, reached_its_end
 from ftops.kinds.limits import Retry
 from ftops.store import Store, last_event, open_regular, parsed, temporary_name
 from ftops.telemetry import Pace
@@ -83,7 +83,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended; `fault` says which class of failure it was, `log` are its last lines."""
+    """How an attempt ended, and why where not by its last step; `fault` is the class of a failure, `log` its last lines."""
 
     attempt: int
     phase: RunState
@@ -316,7 +316,7 @@ def outcome(store: Store, key: Key, sight: Observation | Gone) -> Ended:
         return Ended(key.attempt, RunState.FAILED, found.reason, last_lines(log), found.fault)
     if lacks := _lacks(folder):
         return Ended(key.attempt, RunState.FAILED, lacks, last_lines(log), Fault.UNKNOWN)
-    return Ended(key.attempt, RunState.SUCCEEDED)
+    return Ended(key.attempt, RunState.SUCCEEDED, early_end(last_event(folder)))
 
 
 def _lacks(folder: Path) -> str:

@@ -149,7 +149,7 @@ def records(root):
 STAND_IN = """\
 #!{python}
 # Trains nothing: ten steps an epoch, and the files and events of a training. A learning rate over 1 diverges at step 5.
-# It is best at step 4 on the validation split, where there is one. With seed 9 its first attempt is killed after step 5, and
+# It is best at step 4 on the validation split, where there is one, and can end early after that. With seed 9 its first attempt is killed after step 5, and
 # it takes longer with seed 7. On TERM it finishes its step, saves a checkpoint and ends.
 import json, os, signal, struct, sys, time, yaml, zipfile
 assert sys.argv[1:] == ["train", "config.yaml", "--launcher", "python"], sys.argv
@@ -182,7 +182,7 @@ def checkpoint(step, logs):
     event("save", step, checkpoint="checkpoint-" + str(step))
 print("training for", steps, "steps", flush=True)
 event("begin", first)
-logs, step = [], first
+logs, step, worse = [], first, 0
 for step in range(first + 1, steps + 1):
     time.sleep(0.3 if config.get("seed") == 7 else 0.02)
     if step == 5 and config.get("seed") == 9 and os.getcwd().endswith("attempt-1"):
@@ -197,11 +197,13 @@ for step in range(first + 1, steps + 1):
             found = {{"eval_loss": 1 + abs(step - 4) / 10}}
             logs.append({{"step": step, **found}})
             event("evaluate", step, **found)
+            worse += step > 4
         checkpoint(step, logs)
-    if told:
+    early = 0 < config.get("early_stopping_patience", 0) <= worse
+    if told or early:
         break
 save("output")
-event("end", step)
+event("end", step, **({{"stopped": "early"}} if early else {{}}))
 print("done", flush=True)
 """
 

@@ -108,6 +108,27 @@ def test_a_run_as_json(trained, env):
     assert found["checkpoints"]["best"] == "attempt-1/output/checkpoint-4"
 
 
+def test_a_run_that_ended_early_has_succeeded_and_says_so(tmp_path, env):
+    root = project(tmp_path, num_epochs=2)
+    edit(root, "specs/all.yaml", "  method: full\n", "  method: full\n  earlyStopping: {patience: 2}\n")
+    told = ftops(root, "apply", "--yes", env=env).stdout
+    why = "it got no better, and ended early at step 8 of 20"
+    assert why in told
+    assert "No changes" in ftops(root, "plan", env=env).stdout
+    (record,) = projects.records(root)["registry/runs/base.yaml"]["status"]["runs"].values()
+    assert (record["phase"], record["steps"], record["maxSteps"]) == ("succeeded", 8, 20)
+    assert record["attempts"]["1"]["reason"] == why
+    for _ in "store", "record alone":
+        assert ftops(root, "run", "show", "base", env=env).stdout.startswith(
+            f"base-{record['id'][5:]}: succeeded, step 8/20"
+        )
+        found = shown(root, env, "show", "base")
+        assert (found["phase"], found["step"], found["detail"]) == ("succeeded", 8, why)
+        ftops(root, "run", "show", "base", "--html", "it.html", env=env)
+        assert why[1:] in Page((root / "it.html").read_text()).text
+        shutil.rmtree(root / ".ftops", ignore_errors=True)
+
+
 def test_a_run_of_another_machine_is_shown_by_its_record(trained, env):
     (trained / ".ftops").rename(trained / "elsewhere")
     found = shown(trained, env, "show", "base")

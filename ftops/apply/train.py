@@ -114,7 +114,7 @@ def train(work: Work, change: Change, step: Train) -> str:
     if ended.phase is not RunState.SUCCEEDED:
         _commit_failure(work, change)
         raise _failed(work, change, step, ended)
-    return f"{step.run_id} attempt {ended.attempt}"
+    return f"{step.run_id} attempt {ended.attempt}" + (f": {ended.reason}" if ended.reason else "")
 
 
 def _start(work: Work, change: Change, step: Train, source: str | None) -> Start:

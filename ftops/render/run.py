@@ -127,7 +127,7 @@ def attempts_table(view: RunView) -> Table:
             (each.started_at or NONE).replace("T", " ").removesuffix("Z"),
             _duration(each),
             _source(each, view.id),
-            NONE if each.phase is RunState.SUCCEEDED else each.reason or NONE,
+            each.reason or NONE,
         )
         for count, each in view.attempts.items()
     ]

@@ -129,6 +129,8 @@ def _generalised(view: RunView, evaluated: Series) -> Answer:
 
 
 def _notes(view: RunView) -> Iterator[str]:
+    if view.phase is RunState.SUCCEEDED and view.detail:
+        yield f"{view.detail[:1].upper()}{view.detail[1:]}."
     if not view.curves:
         yield "Its curve is not in the store of this machine: this is what its record says."
     if view.eta is not None:

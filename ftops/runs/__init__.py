@@ -66,7 +66,7 @@ def _recorded(name: str, entry: RunEntry) -> RunView:
         entry.phase,
         dict(sorted(attempts.items())),
         inputs=entry.inputs,
-        detail=(last.reason or "") if last and entry.phase is not RunState.SUCCEEDED else "",
+        detail=(last.reason or "") if last else "",
         step=entry.steps if entry.steps is not None or last is None else last.step,
         max_steps=entry.max_steps,
         figures=entry.metrics,
@@ -81,13 +81,14 @@ def _live(workspace: Workspace, run: Run) -> RunView:
     pace = Pace.of(first_event(last), last_event(last))
     going_on = run.state is RunState.RUNNING
     begun = [told[0]["step"] for told in events if told and isinstance(told[0].get("step"), int)]
+    attempts = {number: _attempt(store, run.id, number) for number in folders}
     return RunView(
         run.id,
         run.name,
         run.state,
-        {number: _attempt(store, run.id, number) for number in folders},
+        attempts,
         inputs=(store.read_run(run.id) or {}).get("inputs") or {},
-        detail=run.detail,
+        detail=run.detail or (attempts[run.attempt].reason or "" if run.state is RunState.SUCCEEDED else ""),
         step=run.step,
         max_steps=run.max_steps,
         eta=pace.left if pace is not None and going_on else None,
