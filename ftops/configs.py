@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 from ftops import sandbox
-from ftops.errors import Diagnostic, PlanError, SpecError, Where
+from ftops.errors import ChecksFailed, Diagnostic, PlanError, SpecError, Where
 from ftops.kinds.base_model import model_digest
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.observe import TEMPLATES, Workspace, template_texts
 from ftops.plan import runner_of
 from ftops.render import shown
-from ftops.shapes import shape_of
+from ftops.shapes import lacks_template, shape_of
 from ftops.trainer.batch import batch_of, is_auto, sized
-from ftops.trainer.config import RunValues, check_rendered, template_for, template_values
+from ftops.trainer.config import RunValues, check_rendered, takes_own_template, template_for, template_values
 from ftops.trainer.resuming import changed
 from ftops.training import last_checkpoint
 from ftops.values import Address, Change, ChangeClass, Json, Plan, Train, digest, run_id
@@ -134,6 +135,25 @@ def refuse_to_resume(workspace: Workspace, address: Address, config: Config, che
                 detail="\n".join(found),
                 hint=f"apply on a runner that trains as the one before; or begin again: ftops apply --resume {address.name}=none",
                 address=str(address),
+            )
+        )
+
+
+def refuse_without_template(workspace: Workspace, change: Change, config: Config) -> None:
+    """Raises ChecksFailed where `config` takes the chat template of the base model's tokenizer, and that has none.
+
+    Of a model of the hub only the engine knows: it refuses it before it loads the weights.
+    """
+    attempt = workspace.store.attempt(run_id(change.address.name, change.digest or ""), 1)
+    base = Path(os.path.normpath(attempt / config.tree["base_model"]))
+    if takes_own_template(config.tree) and lacks_template(base):
+        raise ChecksFailed(
+            Diagnostic(
+                f"the tokenizer of the base model has no chat template: neither {base.name}/chat_template.jinja, nor in "
+                "its tokenizer_config.json",
+                hint="say `chat_template: chatml`, or the one that the model was taught (llama3, qwen3, gemma3, mistral_v7_tekken …)",
+                address=str(change.address),
+                where=workspace.specs.where(change.address, ("spec", "hyperparameters", "chat_template")),
             )
         )
 

@@ -1,4 +1,4 @@
-"""The shape of the model that a run begins with, by what is at hand of it: its spec, or its config.json."""
+"""The model that a run begins with, by what is at hand of it: its shape, by its spec or its config.json, its chat template."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ftops.kinds import Resource
     from ftops.values import Address, Json
 
-LIMIT: Final = 1 << 20
-"""Bytes of a config.json."""
+LIMIT: Final = 1 << 24
+"""Bytes of a file of JSON that comes with a model; a tokenizer may list thousands of tokens in one."""
 MOST: Final = 100
 """Runs that are built on each other: a chain of them leads to the model that all began with."""
 
@@ -42,8 +42,15 @@ def shape_of(run: TrainingRun, resources: Mapping[Address, Resource], root: Path
     if base.init is not None:
         return of_init(base.init)
     if base.path is not None:
-        return _read(root / base.path / "config.json")
+        return _shape(root / base.path / "config.json")
     return None if base.hub is None else _of_hub(base.hub, base.revision or "main")
+
+
+def lacks_template(folder: Path) -> bool:
+    """Whether the tokenizer of the model in `folder` has no chat template; False where there is no tokenizer to be seen."""
+    tree = _read(folder / "tokenizer_config.json")
+    # transformers writes it to a file of its own; earlier versions wrote it into the config.
+    return tree is not None and not tree.get("chat_template") and not (folder / "chat_template.jinja").exists()
 
 
 def of_init(init: InitModel) -> Shape:
@@ -66,13 +73,19 @@ def _of_hub(name: str, revision: str) -> Shape | None:
     if "/" in commit or commit in ("", ".", ".."):
         return None
     found = folder / "snapshots" / commit / "config.json"
-    return _read(found.resolve())  # the cache has links to its files
+    return _shape(found.resolve())  # the cache has links to its files
 
 
-def _read(path: Path) -> Shape | None:
+def _shape(path: Path) -> Shape | None:
+    tree = _read(path)
+    return None if tree is None else Shape.of(tree)
+
+
+def _read(path: Path) -> dict[str, Json] | None:
+    """The object in a file of JSON; None where there is none that can be read."""
     try:
         with open(open_regular(path), "rb") as file:  # noqa: PTH123  (a descriptor has no path)
             tree: Json = json.loads(file.read(LIMIT))
     except (OSError, ExternalError, ValueError, RecursionError):
         return None
-    return Shape.of(tree) if isinstance(tree, dict) else None
+    return tree if isinstance(tree, dict) else None

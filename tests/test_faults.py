@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -137,6 +138,36 @@ def steps(root):
 def entry(root):
     status = records(root)["registry/runs/base.yaml"]["status"]
     return status["runs"][status["current"]]
+
+
+CHATS = {"output": {"format": "messages"}}
+TOKENIZER = "base-model/tokenizer_config.json"
+
+
+@pytest.mark.parametrize(
+    ("template", "data", "files", "refused"),
+    [
+        ("tokenizer_default", CHATS, {TOKENIZER: "{}"}, True),
+        ("tokenizer_default", {}, {TOKENIZER: "{}"}, True),
+        ("tokenizer_default", CHATS, {TOKENIZER: "{}", "base-model/chat_template.jinja": "{{ messages }}"}, False),
+        ("tokenizer_default", CHATS, {TOKENIZER: '{"chat_template": "{{ messages }}"}'}, False),
+        ("tokenizer_default", CHATS, {}, False),
+        ("chatml", CHATS, {TOKENIZER: "{}"}, False),
+        (None, CHATS, {TOKENIZER: "{}"}, False),
+    ],
+)
+def test_a_tokenizer_without_a_chat_template_is_refused_where_it_is_needed(
+    tmp_path, env, template, data, files, refused
+):
+    chosen = {} if template is None else {"chat_template": template}
+    root = projects.write(tmp_path, dataset(**data), run(hyperparameters={"num_epochs": 1, **chosen}), files=files)
+    commit_all(root)
+    said = ftops(root, "apply", "--yes", env=env, code=5 if refused else 0).stdout
+    assert bool(attempts(root)) is not refused
+    assert ("the tokenizer of the base model has no chat template" in said) is refused
+    if refused:
+        assert re.search(r"specs/all\.yaml:\d+:\d+", said)
+        assert "`chat_template: chatml`" in said
 
 
 KILLED = 9  # the seed with which the stand-in's first attempt is killed

@@ -21,6 +21,7 @@ from ftops.trainer.config import (
     owned_values,
     render_configs,
     shipped_templates,
+    takes_own_template,
     template_for,
     template_sources,
     template_values,
@@ -243,6 +244,23 @@ def test_evaluations_and_checkpoints_meet(steps, every, told):
     faults = check_rendered(render_all({"it": values})["it"], values)
     assert [each.path for each in faults] == ([("eval_steps",)] if told else [])
     assert told in "".join(each.hint for each in faults)
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen", "takes"),
+    [
+        ("chat_template", None, True),
+        ("chat_template.default", None, True),
+        ("ftops_rows.judged", "tokenizer_default", True),
+        ("ftops_rows.judged", "tokenizer_default_fallback_chatml", False),
+        ("chat_template", "llama3", False),
+        ("alpaca", None, False),
+        ("alpaca", "tokenizer_default", True),
+    ],
+)
+def test_which_training_takes_the_chat_template_of_the_tokenizer(kind, chosen, takes):
+    config = {"datasets": [{"path": "train.jsonl", "type": kind}], **({"chat_template": chosen} if chosen else {})}
+    assert takes_own_template(config) is takes
 
 
 # ----------------------------------------------------------------------------------------------- the judge

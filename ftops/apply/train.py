@@ -15,7 +15,7 @@ from ftops.apply.news import DataProgress, Notice, TrainingProgress
 from ftops.apply.register import commit
 from ftops.apply.work import Work
 from ftops.checkpoints import Torn, verify
-from ftops.configs import Config, refuse_to_resume, render
+from ftops.configs import Config, refuse_to_resume, refuse_without_template, render
 from ftops.costs import what_fits
 from ftops.engine import plugin_files, require_engine
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
@@ -127,6 +127,7 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
     run = work.run(change.address)
     runner = runner_of(run, work.workspace.specs.project)
     config = render([change], work.changes, work.workspace, source)[change.address]
+    refuse_without_template(work.workspace, change, config)
     if source is not None:
         _check_resume(work, change, config, Path(os.path.normpath(work.store.attempt(step.run_id, 1) / source)))
     command, path = _axolotl(runner)

@@ -255,6 +255,14 @@ def _best_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyF
         yield KeyFault(("eval_steps",), f"checkpoints.best needs an evaluation every {values.every} steps", hint)
 
 
+def takes_own_template(config: Mapping[str, Json]) -> bool:
+    """Whether a training takes the chat template of its base model's tokenizer, which has to have one then."""
+    chats = any(str(entry["type"]).startswith(("chat_template", "ftops_rows")) for entry in config["datasets"])
+    # Unset is the tokenizer's for Axolotl too, but it asks for it only where there are chats.
+    chosen: Json = config.get("chat_template") or ("tokenizer_default" if chats else None)
+    return bool(chosen == "tokenizer_default")
+
+
 def _method_faults(config: Mapping[str, Json]) -> Iterator[KeyFault]:
     size = config.get("micro_batch_size")
     if config.get("rl") == "kto" and isinstance(size, int) and size < 2:
