@@ -367,6 +367,18 @@ def test_the_beginning_says_what_is_learned_from(engine, store):
     assert 0 < begun["supervisedTokens"] < begun["tokens"] <= 5 * begun["longestRow"] <= 5 * 128
 
 
+def test_rows_that_axolotl_was_told_to_leave_out_are_not_refused(engine, store):
+    values = replace(
+        FULL,
+        hyperparameters={"max_steps": 1, "sequence_len": 128, "dataset_exact_deduplication": True},
+        prepared_path="../../../cache/tokens/alike",
+        validation_path=None,
+    )
+    begun = finish(*begin(engine, store, "alike", 1, values, FTOPS_MAX_OVER_LENGTH="0.05"))[0]
+    assert begun["rows"] == 7
+    assert "droppedRows" not in begun
+
+
 @pytest.fixture(scope="module")
 def pairs(store):
     """Pairs of answers, of which the better one says what the question says; some follow a whole chat."""

@@ -79,7 +79,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.callbacks: list[TrainerCallback] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        if not batches(kwargs.get("train_dataloader")):
+        if not has_batch(kwargs.get("train_dataloader")):
             raise ValueError(f"ftops: the training set is too small: {self.data.get('rows')} rows do not {FILL}")
         # Not earlier: Axolotl sets its own handlers just before the training, and would win.
         signal.signal(signal.SIGTERM, self.on_term)
@@ -293,7 +293,7 @@ def refuse_evaluation(trainer: Any) -> None:
         )
 
 
-def batches(loader: Any) -> bool:
+def has_batch(loader: Any) -> bool:
     """Whether `loader` has a batch, as far as it knows: a stream does not."""
     try:
         return loader is None or len(loader) > 0
