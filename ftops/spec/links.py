@@ -8,13 +8,13 @@ from typing import Final
 
 from ftops.errors import Diagnostic, Where, did_you_mean, nearest
 from ftops.kinds import KINDS, Project, Resource
-from ftops.kinds.dataset import Dataset
+from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.experiment import Experiment, version_of
 from ftops.kinds.model import Model
 from ftops.kinds.resource import Reference
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.spec.documents import Path
-from ftops.trainer.config import PAIRS, PREFERENCES, unfit
+from ftops.trainer.config import PAIRS, PREFERENCES, evaluation_faults, unfit
 from ftops.values import Address
 
 MOST_HINTS: Final = 100
@@ -123,6 +123,25 @@ class Links:
                 where=self.where(address, ("spec", *field)),
             )
 
+    def _evaluations(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
+        """What its evaluations have against its checkpoints; nothing is said where a data set of it is missing."""
+        found = [self.resources.get(dataset_address(each.name)) for each in run.spec.portions]
+        datasets = [each for each in found if isinstance(each, Dataset)]
+        if len(datasets) < len(found):
+            return
+        given, kept = run.spec.hyperparameters, run.spec.checkpoints
+        for fault in evaluation_faults(
+            given.get("eval_steps", kept.every),  # as the templates say where it does not
+            kept.every,
+            run.spec.method,
+            validated=any(each.spec.split.validation for each in datasets),
+            best=kept.best is not None,
+        ):
+            field = ("hyperparameters", *fault.path) if fault.path[0] in given else ("checkpoints", "best")
+            yield Diagnostic(
+                fault.summary, hint=fault.hint, address=str(address), where=self.where(address, ("spec", *field))
+            )
+
     def _run(self, address: Address, run: TrainingRun) -> Iterator[Diagnostic]:
         runners = None if self.project is None else tuple(self.project.spec.runners)
         templates = self.known_templates
@@ -135,6 +154,7 @@ class Links:
             )
         yield from self._beyond_runner(address, run)
         yield from self._data(address, run)
+        yield from self._evaluations(address, run)
         base = None if run.spec.base_model.run is None else self.resources.get(run_address(run.spec.base_model.run))
         if isinstance(base, TrainingRun) and base.spec.method == "reward":
             yield Diagnostic(

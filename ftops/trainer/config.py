@@ -227,13 +227,22 @@ def _ownership_faults(config: Mapping[str, Json], values: RunValues) -> Iterator
         yield KeyFault((key,), f"the template leaves out {key}", f"write {{{{ owned({key!r}) }}}}")
     for key in (each for each in values.hyperparameters if each not in config):
         yield KeyFault((key,), f"the template leaves out the hyperparameter {key}", "write {{ rest() }} at its end")
-    yield from _eval_faults(config, values) if values.best is None else _best_faults(config, values)
+    yield from evaluation_faults(
+        config.get("eval_steps"),
+        values.every,
+        values.method,
+        validated=values.validation_path is not None,
+        best=values.best is not None,
+    )
 
 
-def _eval_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyFault]:
-    """Evaluations and checkpoints of steps that never meet: no checkpoint would have a loss to be chosen by."""
-    steps, every = config.get("eval_steps"), values.every
-    if values.validation_path and isinstance(steps, int) and steps > 0 and every % steps and steps % every:
+def evaluation_faults(steps: Json, every: int, method: str, *, validated: bool, best: bool) -> Iterator[KeyFault]:
+    """What is wrong with evaluating every `steps` and saving `every` so many; `validated` where there is a validation split, `best`
+    where the best checkpoint is to be known."""
+    if best:
+        yield from _best_faults(steps, every, method, validated=validated)
+    elif validated and isinstance(steps, int) and steps > 0 and every % steps and steps % every:
+        # They never meet: no checkpoint would have a loss to be chosen by.
         fits = min((each for each in range(1, every + 1) if every % each == 0), key=lambda each: abs(each - steps))
         yield KeyFault(
             ("eval_steps",),
@@ -242,17 +251,16 @@ def _eval_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyF
         )
 
 
-def _best_faults(config: Mapping[str, Json], values: RunValues) -> Iterator[KeyFault]:
+def _best_faults(steps: Json, every: int, method: str, *, validated: bool) -> Iterator[KeyFault]:
     """Why the best checkpoint would not be known: transformers compares evaluations, and each save needs one of its step."""
-    if not values.validation_path:
+    if not validated:
         yield KeyFault(("metric_for_best_model",), "checkpoints.best needs a validation split", OWNED["test_datasets"])
         return
-    if config.get("rl"):
-        yield KeyFault(("rl",), f"checkpoints.best does not go with method {values.method}", "leave it out")
-    steps = config.get("eval_steps")
-    if not isinstance(steps, int) or steps < 1 or values.every % steps:
-        hint = f"leave eval_steps out, or set it to a divisor of {values.every}"
-        yield KeyFault(("eval_steps",), f"checkpoints.best needs an evaluation every {values.every} steps", hint)
+    if "rl" in _PREFERRING.get(method, {}):
+        yield KeyFault(("rl",), f"checkpoints.best does not go with method {method}", "leave it out")
+    if not isinstance(steps, int) or steps < 1 or every % steps:
+        hint = f"leave eval_steps out, or set it to a divisor of {every}"
+        yield KeyFault(("eval_steps",), f"checkpoints.best needs an evaluation every {every} steps", hint)
 
 
 def takes_own_template(config: Mapping[str, Json]) -> bool:
