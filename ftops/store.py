@@ -322,8 +322,10 @@ class Store:
             yield
 
     def _sweep(self) -> None:
-        for pattern in ("data/.*.tmp", "cache/data/.*.tmp", "models/.*.tmp", "runs/*/.*.tmp", "runs/*/*/output/.*.tmp"):
-            for leftover in self.root.glob(pattern):
+        for place in ("data", "cache/data", "cache/tokens", "models", "runs", "runs/*", "runs/*/*/output"):
+            for leftover in self.root.glob(f"{place}/.*.tmp"):
+                if not leftover.parent.resolve().is_relative_to((self.root / place.partition("/")[0]).resolve()):
+                    continue  # what is trained may have put a link there
                 shutil.rmtree(leftover, ignore_errors=True)
                 with contextlib.suppress(OSError):
                     leftover.unlink()

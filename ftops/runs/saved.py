@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ftops import checkpoints
+from ftops import checkpoints, disk
 from ftops.errors import Diagnostic, UsageError, did_you_mean
 from ftops.kinds.checkpoints import Checkpoints as Policy
 from ftops.kinds.training_run import TrainingRun
 from ftops.observe import Workspace
 from ftops.records import FileEntry
-from ftops.store import Store, observe_attempt, temporary_name
+from ftops.store import Store, observe_attempt
 from ftops.telemetry import Checkpoints, Mode, SavedCheckpoint, best
 from ftops.trainer.metrics import better
 from ftops.training import last_checkpoint, resumed_from
@@ -165,10 +164,5 @@ def _begun_at(store: Store) -> Iterator[Path]:
 
 def remove(store: Store, run_id: str, saved: SavedCheckpoint) -> None:
     """Removes a checkpoint: under its name it is whole, or not there, whenever this is cut off."""
-    folder = store.run(run_id) / saved.path
-    gone = temporary_name(folder)
-    try:
-        folder.rename(gone)
-    except FileNotFoundError:  # the trainer has rotated it away meanwhile
-        return
-    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):  # the trainer has rotated it away meanwhile
+        disk.remove(store.run(run_id) / saved.path)

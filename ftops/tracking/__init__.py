@@ -98,6 +98,11 @@ def write_tracking(attempt_folder: Path, run: RunTracking) -> None:
     progress.ask_for_run(attempt_folder, request)
 
 
+def forget_run(store_root: Path, run_id: str) -> None:
+    """Forget what MLflow has got of a run that was removed from the store; MLflow keeps it."""
+    progress.forget(store_root, run_id)
+
+
 # ---------------------------------------------------------------------------------------------------- models
 
 
