@@ -106,6 +106,7 @@ def run_entry(identity: str, store: Store) -> RunEntry:
         config_digest=about["configDigest"],
         input_commit=about.get("inputCommit"),
         attempts=attempts,
+        rerun_after=about.get("rerunAfter"),
     )
     if final is None:
         return entry

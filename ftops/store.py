@@ -284,7 +284,8 @@ class Store:
             job, event = observe_attempt(folder), last_event(folder)
             identity = about["id"], about["name"], about["digest"]
             steps = event.get("step"), event.get("maxSteps")
-            yield Run(*identity, number, run_state(job, event), *steps, detail=job.reason if job else "")
+            detail, after = job.reason if job else "", about.get("rerunAfter", 0)
+            yield Run(*identity, number, run_state(job, event), *steps, detail=detail, rerun_after=after)
 
     def file_digest(self, path: Path, algorithm: str = "sha256") -> str:
         """`sha256:…` or `md5:…` of a regular file, from the cache when neither size, times nor inode of it changed.

@@ -75,7 +75,7 @@ class FileEntry(Strict):
 
 
 class RunEntry(Strict):
-    """One training of one digest."""
+    """One training of one digest. A person asked to train it again after attempt `rerun_after`, if any."""
 
     id: str
     phase: RunState
@@ -88,7 +88,13 @@ class RunEntry(Strict):
     metrics: dict[str, float] = Field(default_factory=dict)
     output: str | None = None
     weights: dict[str, FileEntry] = Field(default_factory=dict)
+    rerun_after: int | None = None
     input_commit: str | None = None
+
+    @property
+    def final_attempt(self) -> int:
+        """The attempt whose result is the run's; 0 where it has none."""
+        return 0 if self.output is None else int(self.output.split("/attempt-")[1].partition("/")[0])
 
 
 class RunStatus(Strict):
