@@ -182,6 +182,12 @@ def test_a_killed_attempt_goes_on_from_its_own_checkpoint(root, env):
     assert began_at(root, 3) in (2, 4)
     assert entry(root)["output"].endswith("/attempt-3/output")
     assert entry(root)["rerunAfter"] == 1
+    # What was kept is recorded of each attempt, with the metric of its step.
+    saved = entry(root)["attempts"]["1"]["checkpoints"]
+    assert saved.keys() == {"2", "4", "6", "8", "10"}
+    assert saved["4"]["metrics"] == {"loss": 1.25}
+    path = folder(root, 1) / "output/checkpoint-4"
+    assert saved["4"]["size"] == sum(each.stat().st_size for each in path.iterdir())
 
 
 def test_one_that_was_stopped_leaves_what_there_was(root, env):

@@ -55,8 +55,16 @@ class DatasetRecord(Strict):
         return f"{FOLDER}datasets/{self.metadata.name}.yaml"
 
 
+class CheckpointEntry(Strict):
+    """A checkpoint that an attempt left: its bytes, what was measured at its step, and why it must not be used, if so."""
+
+    size: int
+    metrics: dict[str, float] = Field(default_factory=dict)
+    torn: str | None = None
+
+
 class Attempt(Strict):
-    """One process of a run: how far it came and how it ended."""
+    """One process of a run: how far it came, how it ended, and the checkpoints that it left, by step."""
 
     phase: RunState
     started_at: str | None = None
@@ -67,6 +75,7 @@ class Attempt(Strict):
     signal: int | None = None
     fault: Fault | None = None
     reason: str | None = None
+    checkpoints: dict[str, CheckpointEntry] | None = None
 
 
 class FileEntry(Strict):
