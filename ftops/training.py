@@ -58,7 +58,7 @@ class Training:
     called with the folder of the attempt that is followed, `failed` with one that is tried again, as `retry` says.
     `first_attempt` is the lowest number that an attempt may have; `resume_run` another run whose last whole checkpoint the
     first attempt goes on from. `resume` is where a person said that the next attempt begins. What attempts up to `rerun_after` left
-    is neither collected nor gone on from.
+    is neither collected nor gone on from. `pause` waits so many seconds between two looks at the training.
     """
 
     run: Run
@@ -70,6 +70,7 @@ class Training:
     resume_run: str | None = None
     resume: Resume | None = None
     rerun_after: int = 0
+    pause: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +265,7 @@ def _to_its_end(
     watch: Callable[[Progress], None],
 ) -> Ended:
     training.begun(store.attempt(key.run, key.attempt))
-    ended = _follow(key, handle, store, executor, watch)
+    ended = _follow(key, handle, store, executor, watch, training.pause)
     if ended.phase is RunState.SUCCEEDED:
         publish_output(store, key.run, key.attempt)
     executor.forget(handle)
@@ -275,7 +276,14 @@ def _to_its_end(
     return ended
 
 
-def _follow(key: Key, handle: Handle, store: Store, executor: Executor, watch: Callable[[Progress], None]) -> Ended:
+def _follow(
+    key: Key,
+    handle: Handle,
+    store: Store,
+    executor: Executor,
+    watch: Callable[[Progress], None],
+    pause: Callable[[float], None],
+) -> Ended:
     """Reads the events of an attempt until its job has ended."""
     folder, offset, curve = store.attempt(key.run, key.attempt), 0, _Curve()
     while True:
@@ -288,7 +296,7 @@ def _follow(key: Key, handle: Handle, store: Store, executor: Executor, watch: C
             watch(curve.progress())
         if isinstance(sight, Gone) or not sight.state.going_on:
             return outcome(store, key, sight)
-        time.sleep(POLL_SECONDS)
+        pause(POLL_SECONDS)
 
 
 def first_event(folder: Path) -> dict[str, Json]:

@@ -105,6 +105,7 @@ def train(work: Work, change: Change, step: Train) -> str:
         resume_run=step.resume_run,
         resume=work.resume.get(change.address),
         rerun_after=step.rerun_after,
+        pause=work.pause,
     )
     ended = follow_training(
         training,
