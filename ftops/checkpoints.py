@@ -96,6 +96,16 @@ def last_whole(output: Path) -> Checkpoint | None:
     return None
 
 
+def size(folder: Path) -> int:
+    """The bytes of all files in `folder`, following no link; what is removed meanwhile counts nothing."""
+    found = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found += Path(parent, name).lstat().st_size
+    return found
+
+
 def logged(folder: Path) -> dict[str, float]:
     """What the trainer had logged at the step of checkpoint `folder`, by its own state; nothing where that is torn."""
     try:

@@ -28,18 +28,20 @@ def make_plan(
     targets: Collection[str] = (),
     excludes: Collection[str] = (),
     resumed: Collection[Address] = (),
+    reruns: Collection[str] = (),
 ) -> Plan:
     """The changes that bring what exists to what `specs` say, each after what it needs.
 
     With `targets`, only those addresses and what they need; without `excludes` and what needs them. Of the trainings that were
-    stopped those in `resumed` go on; what needs another one waits.
+    stopped those in `resumed` go on; what needs another one waits. The trainings `reruns`, by address or name, are done again.
     Raises PlanError with everything that stands in the way, so also for an address that no spec has.
     """
     resources = specs.resources
     chosen = _chosen(resources, _addresses(targets, resources), _addresses(excludes, resources))
     planned: dict[Address, Change] = {}
     faults: list[Diagnostic] = []
-    context = Context(specs.project, resources, observed, planned, specs.where, resumed)
+    again = _reruns(reruns, resources, chosen)
+    context = Context(specs.project, resources, observed, planned, specs.where, resumed, again)
     for address in ordered(resources):
         needs = [reference.target for reference in resources[address].references()]
         if all(need in planned for need in needs):
@@ -102,6 +104,31 @@ def _addresses(texts: Collection[str], resources: Mapping[Address, Resource]) ->
             )
         )
     return frozenset(address for text in texts if (address := Address.parse(text)) is not None)
+
+
+def _reruns(
+    texts: Collection[str], resources: Mapping[Address, Resource], chosen: Collection[Address]
+) -> frozenset[Address]:
+    """The trainings that are asked for again. Raises PlanError for what is none, and for one that is not planned."""
+    kind = TrainingRun.kind_name
+    named = _addresses([text if "/" in text else f"{kind}/{text}" for text in texts], resources)
+    prepared = "ftops dataset prune NAME frees its rows, and what needs them prepares them anew"
+    faults = [
+        Diagnostic(
+            "only a TrainingRun can be run again", hint=prepared if each.kind == "Dataset" else "", address=str(each)
+        )
+        for each in sorted(named)
+        if each.kind != kind
+    ]
+    faults += [
+        Diagnostic(
+            "it can't be run again: it is not among what is planned", hint="see --target, --exclude", address=str(each)
+        )
+        for each in sorted(named - frozenset(chosen))
+    ]
+    if faults:
+        raise PlanError(*faults)
+    return named
 
 
 def _chosen(

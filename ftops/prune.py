@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
+from ftops.disk import Freed, remove
 from ftops.errors import Diagnostic, ExternalError, UsageError, did_you_mean
 from ftops.kinds.dataset import Dataset
 from ftops.kinds.mixture import portions_of
@@ -15,21 +14,12 @@ from ftops.kinds.training_run import TrainingRun
 from ftops.observe import Workspace, observe, read_records
 from ftops.plan import make_plan
 from ftops.records import DatasetRecord
-from ftops.store import Store, read_json, temporary_name
+from ftops.store import Store, read_json
 from ftops.values import Json, Observed, Plan, RunState
 from ftops.write_back import WriteBack
 
 STAGE: Final = "stages of preparing rows, kept to save time"
 GOING_ON: Final = frozenset({RunState.PENDING, RunState.RUNNING})
-
-
-@dataclass(frozen=True, slots=True)
-class Freed:
-    """A folder of the store that nobody needs: what it is, in words, and its size in bytes."""
-
-    folder: Path
-    what: str
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +46,7 @@ def find(workspace: Workspace, names: Collection[str] = ()) -> Pruning:
         raise UsageError(
             *(Diagnostic(f"no data set {name!r} is recorded", hint=did_you_mean(name, [*records])) for name in unknown)
         )
-    used = _in_use(workspace.store, observed)
+    used = in_use(workspace.store, observed)
     chosen = {records[name].status.digest: name for name in names}
     if busy := sorted((name, used[digest]) for digest, name in chosen.items() if digest in used):
         raise ExternalError(
@@ -65,9 +55,9 @@ def find(workspace: Workspace, names: Collection[str] = ()) -> Pruning:
                 for name, run in busy
             )
         )
-    needed = used.keys() | _needed(make_plan(workspace.specs, observed), records, names)
+    needed = used.keys() | needed_rows(make_plan(workspace.specs, observed), records, names)
     return Pruning(
-        (*_versions(workspace.store, needed, records), *_stages(workspace.store, needed)),
+        tuple(unneeded_rows(workspace.store, needed, records)),
         tuple(records[name] for name in sorted(set(names)) if records[name].status.phase != "pruned"),
     )
 
@@ -82,10 +72,7 @@ def prune(workspace: Workspace, shown: Pruning, names: Collection[str] = ()) -> 
             raise ExternalError(Diagnostic("the store changed meanwhile: nothing was removed", hint="look again"))
         said = _record(workspace, shown.records) if shown.records else ""
         for each in shown.freed:
-            # Under this name nobody takes it for prepared rows; what a kill leaves of it, the next apply clears away.
-            leftover = temporary_name(workspace.store.data(each.folder.name))
-            each.folder.rename(leftover)
-            shutil.rmtree(leftover)
+            remove(each.path)
     return said
 
 
@@ -99,7 +86,7 @@ def _record(workspace: Workspace, records: Collection[DatasetRecord]) -> str:
     return write_back.write(pruned, f"ftops: {names} pruned", {})
 
 
-def _in_use(store: Store, observed: Observed) -> dict[str, str]:
+def in_use(store: Store, observed: Observed) -> dict[str, str]:
     """The data of each training that has not ended: its digest, and the run."""
     live = {run.id: store.read_run(run.id) for run in observed.live.values() if run.state in GOING_ON}
     return {digest: run for run, about in live.items() if about is not None for digest in _read_by(about["inputs"])}
@@ -110,7 +97,7 @@ def _read_by(inputs: Mapping[str, Json]) -> set[str]:
     return {inputs["dataset"], *(digest for digest, _ in portions_of(inputs))}
 
 
-def _needed(plan: Plan, records: Mapping[str, DatasetRecord], names: Collection[str]) -> frozenset[str]:
+def needed_rows(plan: Plan, records: Mapping[str, DatasetRecord], names: Collection[str] = ()) -> frozenset[str]:
     """The digests of the rows that records are about and that specs still ask for, but for the current ones of `names`."""
     gone = {records[name].status.digest for name in names}
     others = [each for name, each in records.items() if name not in names]
@@ -125,6 +112,12 @@ def _needed(plan: Plan, records: Mapping[str, DatasetRecord], names: Collection[
     return frozenset(needed)
 
 
+def unneeded_rows(store: Store, needed: Collection[str], records: Mapping[str, DatasetRecord]) -> Iterator[Freed]:
+    """The prepared rows whose digests are not among the `needed` ones, and the stages that none of those was made by."""
+    yield from _versions(store, needed, records)
+    yield from _stages(store, needed)
+
+
 def _versions(store: Store, needed: Collection[str], records: Mapping[str, DatasetRecord]) -> Iterator[Freed]:
     current = {each.status.digest: name for name, each in records.items()}
     for folder in sorted((store.root / "data").glob("[!.]*/")):
@@ -134,7 +127,7 @@ def _versions(store: Store, needed: Collection[str], records: Mapping[str, Datas
             what = "rows that no record and no spec is about"
             if name or mixed:
                 what = f"the rows of Dataset/{name}" if name else "data sets put together, which takes no time"
-            yield Freed(folder, what, _size(folder))
+            yield Freed.of(folder, what)
 
 
 def _stages(store: Store, needed: Collection[str]) -> Iterator[Freed]:
@@ -146,8 +139,4 @@ def _stages(store: Store, needed: Collection[str]) -> Iterator[Freed]:
     }
     for folder in sorted((store.cache / "data").glob("[!.]*")):
         if folder.name not in kept:
-            yield Freed(folder, STAGE, _size(folder))
-
-
-def _size(folder: Path) -> int:
-    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+            yield Freed.of(folder, STAGE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,7 @@ from ftops.observe import Workspace
 from ftops.pipeline import read_manifest
 from ftops.records import (
     Attempt,
+    CheckpointEntry,
     DatasetRecord,
     DatasetStatus,
     FileEntry,
@@ -30,6 +33,7 @@ from ftops.records import (
 )
 from ftops.store import Store, last_event, observe_attempt, run_state
 from ftops.trainer.faults import failure
+from ftops.trainer.metrics import better
 from ftops.training import final_attempt, log_tail, resumed_from
 from ftops.values import Change, Json, LabelVersion, Observed, RegisterVersion, RunState, run_id
 
@@ -95,7 +99,8 @@ def run_entry(identity: str, store: Store) -> RunEntry:
     about = store.read_run(identity)
     if about is None:
         raise ExternalError(Diagnostic(f"{store.run(identity)}: the run is gone from the store"))
-    attempts = {str(number): _attempt(store, identity, number) for number in store.attempts(identity)}
+    own = (about["inputs"].get("best") or {}).get("metric")
+    attempts = {str(number): _attempt(store, identity, number, own) for number in store.attempts(identity)}
     final = final_attempt(store, identity)
     last = max(attempts, key=int, default=None)
     entry = RunEntry(
@@ -106,6 +111,7 @@ def run_entry(identity: str, store: Store) -> RunEntry:
         config_digest=about["configDigest"],
         input_commit=about.get("inputCommit"),
         attempts=attempts,
+        rerun_after=about.get("rerunAfter"),
     )
     if final is None:
         return entry
@@ -145,13 +151,29 @@ def attempt_of(store: Store, identity: str, number: int) -> Attempt:
     )
 
 
-def _attempt(store: Store, identity: str, number: int) -> Attempt:
-    found = attempt_of(store, identity, number)
+def _attempt(store: Store, identity: str, number: int, metric: str | None) -> Attempt:
+    saved = dict(_checkpoints(store.attempt(identity, number) / "output", metric))
+    found = attempt_of(store, identity, number).model_copy(update={"checkpoints": saved or None})
     if number == final_attempt(store, identity):
         return found.model_copy(update={"phase": RunState.SUCCEEDED})
     # All steps done, but without whole weights, is no success.
     failed = found.phase is RunState.SUCCEEDED
     return found.model_copy(update={"phase": RunState.FAILED}) if failed else found
+
+
+def _checkpoints(output: Path, metric: str | None) -> Iterator[tuple[str, CheckpointEntry]]:
+    """The checkpoints in the output of an attempt, by step; of what was logged then `metric`, and all that tell better from worse."""
+    for step, folder in checkpoints.by_step(output).items():
+        found = checkpoints.verify(folder)
+        told = {name: value for name, value in checkpoints.logged(folder).items() if name == metric or better(name)}
+        yield (
+            str(step),
+            CheckpointEntry(
+                size=checkpoints.size(folder),
+                metrics={name: value for name, value in told.items() if math.isfinite(value)},
+                torn=found.reason if isinstance(found, checkpoints.Torn) else None,
+            ),
+        )
 
 
 def _resumed_from(folder: Path, store: Store) -> str | None:

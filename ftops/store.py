@@ -284,7 +284,8 @@ class Store:
             job, event = observe_attempt(folder), last_event(folder)
             identity = about["id"], about["name"], about["digest"]
             steps = event.get("step"), event.get("maxSteps")
-            yield Run(*identity, number, run_state(job, event), *steps, detail=job.reason if job else "")
+            detail, after = job.reason if job else "", about.get("rerunAfter", 0)
+            yield Run(*identity, number, run_state(job, event), *steps, detail=detail, rerun_after=after)
 
     def file_digest(self, path: Path, algorithm: str = "sha256") -> str:
         """`sha256:…` or `md5:…` of a regular file, from the cache when neither size, times nor inode of it changed.
@@ -322,8 +323,10 @@ class Store:
             yield
 
     def _sweep(self) -> None:
-        for pattern in ("data/.*.tmp", "cache/data/.*.tmp", "models/.*.tmp", "runs/*/.*.tmp", "runs/*/*/output/.*.tmp"):
-            for leftover in self.root.glob(pattern):
+        for place in ("data", "cache/data", "cache/tokens", "models", "runs", "runs/*", "runs/*/*/output"):
+            for leftover in self.root.glob(f"{place}/.*.tmp"):
+                if not leftover.parent.resolve().is_relative_to((self.root / place.partition("/")[0]).resolve()):
+                    continue  # what is trained may have put a link there
                 shutil.rmtree(leftover, ignore_errors=True)
                 with contextlib.suppress(OSError):
                     leftover.unlink()

@@ -170,6 +170,18 @@ class SavedCheckpoint:
         return f"attempt-{self.attempt}/output/{self.name}"
 
 
+USUAL: Final = ("eval_loss", "loss")
+"""What says which checkpoint is best where nothing else does: the first of them that a checkpoint has; less is better."""
+
+
+def criterion(saved: Iterable[SavedCheckpoint], said: Mapping[str, Json] | None) -> tuple[str | None, Mode]:
+    """The metric by which the best one is known, and which way it is better: as `said` (`metric`, `mode`), else the usual one."""
+    if said is not None:
+        return said["metric"], said["mode"]
+    known = {name for each in saved for name in each.metrics}
+    return next((each for each in USUAL if each in known), None), "min"
+
+
 def best(checkpoints: Iterable[SavedCheckpoint], metric: str, mode: Mode) -> SavedCheckpoint | None:
     """The whole one with the lowest or the highest `metric`; of equal ones the earliest. None where none has it."""
     known = [each for each in checkpoints if each.state == "whole" and metric in each.metrics]

@@ -57,7 +57,8 @@ class Training:
     missing by now; it gets the checkpoint to go on from (a path relative to the attempt's folder) or None. `begun` is
     called with the folder of the attempt that is followed, `failed` with one that is tried again, as `retry` says.
     `first_attempt` is the lowest number that an attempt may have; `resume_run` another run whose last whole checkpoint the
-    first attempt goes on from. `resume` is where a person said that the next attempt begins.
+    first attempt goes on from. `resume` is where a person said that the next attempt begins. What attempts up to `rerun_after` left
+    is neither collected nor gone on from. `pause` waits so many seconds between two looks at the training.
     """
 
     run: Run
@@ -68,6 +69,8 @@ class Training:
     first_attempt: int = 1
     resume_run: str | None = None
     resume: Resume | None = None
+    rerun_after: int = 0
+    pause: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def _attempt(training: Training, store: Store, executor: Executor, watch: Callab
     """The end of the attempt that goes on or has succeeded, else of a new one."""
     run_id = training.run.id
     numbers = store.attempts(run_id)
-    if numbers:
+    if numbers and numbers[-1] > training.rerun_after:
         key = Key(run_id, numbers[-1])
         handle = _find(executor, key)
         sight = Gone() if handle is None else _observe(executor, handle)
@@ -151,7 +154,7 @@ def _attempt(training: Training, store: Store, executor: Executor, watch: Callab
                 return _to_its_end(training, key, handle, store, executor, watch)
         if handle is not None:
             executor.forget(handle)
-    key = Key(run_id, max([training.first_attempt - 1, *numbers]) + 1)
+    key = Key(run_id, max([training.first_attempt - 1, training.rerun_after, *numbers]) + 1)
     handle = _start(training, key, store, executor)
     return _to_its_end(training, key, handle, store, executor, watch)
 
@@ -205,6 +208,8 @@ def _resume_from(training: Training, key: Key, store: Store) -> str | None:
     """The checkpoint to go on from, as a path relative to the folder of attempt `key`."""
     if training.resume is not None:
         chosen = training.resume.checkpoint
+    elif training.rerun_after and max(store.attempts(key.run), default=0) <= training.rerun_after:
+        chosen = None
     elif (own := last_checkpoint(store, key.run)) is not None:
         chosen = own.path
     elif training.resume_run is None:
@@ -260,7 +265,7 @@ def _to_its_end(
     watch: Callable[[Progress], None],
 ) -> Ended:
     training.begun(store.attempt(key.run, key.attempt))
-    ended = _follow(key, handle, store, executor, watch)
+    ended = _follow(key, handle, store, executor, watch, training.pause)
     if ended.phase is RunState.SUCCEEDED:
         publish_output(store, key.run, key.attempt)
     executor.forget(handle)
@@ -271,7 +276,14 @@ def _to_its_end(
     return ended
 
 
-def _follow(key: Key, handle: Handle, store: Store, executor: Executor, watch: Callable[[Progress], None]) -> Ended:
+def _follow(
+    key: Key,
+    handle: Handle,
+    store: Store,
+    executor: Executor,
+    watch: Callable[[Progress], None],
+    pause: Callable[[float], None],
+) -> Ended:
     """Reads the events of an attempt until its job has ended."""
     folder, offset, curve = store.attempt(key.run, key.attempt), 0, _Curve()
     while True:
@@ -284,7 +296,7 @@ def _follow(key: Key, handle: Handle, store: Store, executor: Executor, watch: C
             watch(curve.progress())
         if isinstance(sight, Gone) or not sight.state.going_on:
             return outcome(store, key, sight)
-        time.sleep(POLL_SECONDS)
+        pause(POLL_SECONDS)
 
 
 def first_event(folder: Path) -> dict[str, Json]:
@@ -340,9 +352,9 @@ def final_attempt(store: Store, run_id: str) -> int | None:
 
 
 def publish_output(store: Store, run_id: str, attempt: int) -> None:
-    """Make `runs/RUN-ID/output` lead to what an attempt left, so that later runs need not know which attempt it was."""
+    """Make `runs/RUN-ID/output` lead to what the last attempt left, so that later runs need not know which attempt it was."""
     link = store.run(run_id) / "output"
-    if not link.is_symlink():
+    if not link.is_symlink() or final_attempt(store, run_id) != attempt:
         temporary = temporary_name(link)
         temporary.symlink_to(f"attempt-{attempt}/output")
         temporary.replace(link)

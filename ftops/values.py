@@ -66,10 +66,8 @@ def run_id(name: str, run_digest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as the store of this machine knows it: its last attempt, and where that one stands.
-
-    `checkpoint` is the step of the last whole checkpoint, `detail` why it failed.
-    """
+    """A run as the store of this machine knows it: its last attempt, and where that one stands. `checkpoint` is the step of the
+    last whole checkpoint, `detail` why it failed; `rerun_after` as in `Train`."""
 
     id: str
     name: str
@@ -80,6 +78,7 @@ class Run:
     max_steps: int | None = None
     checkpoint: int | None = None
     detail: str = ""
+    rerun_after: int = 0
 
 
 # ------------------------------------------------------------------------------------------------ findings
@@ -172,13 +171,14 @@ class MakeBaseModel:
 class Train:
     """Train run `run_id`: attach to it, collect it, resume it, or start it, by what its folder in the store holds.
 
-    `resume_run` names an earlier run whose last whole checkpoint this one goes on from (`onChange: resume`).
-    """
+    `resume_run` names an earlier run whose last whole checkpoint this one goes on from (`onChange: resume`). A person asked to
+    train it again after attempt `rerun_after`: what those up to it left counts for nothing; 0 where nobody did."""
 
     run: str
     run_id: str
     digest: str
     resume_run: str | None = None
+    rerun_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

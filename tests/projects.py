@@ -149,12 +149,14 @@ def records(root):
 STAND_IN = """\
 #!{python}
 # Trains nothing: ten steps an epoch, and the files and events of a training. A learning rate over 1 diverges at step 5.
-# It is best at step 4 on the validation split, where there is one, and can end early after that. With seed 9 its first attempt is killed after step 5, and
-# it takes longer with seed 7. On TERM it finishes its step, saves a checkpoint and ends.
+# It is best at step 4 on the validation split, where there is one, and can end early after that. With seed 9 its first attempt
+# is killed after step 5, and it takes longer with seed 7. A file `mood` in the store makes it `fail` at step 5, or `slow`, and
+# other weights. On TERM it finishes its step, saves a checkpoint and ends.
 import json, os, signal, struct, sys, time, yaml, zipfile
 assert sys.argv[1:] == ["train", "config.yaml", "--launcher", "python"], sys.argv
 config = yaml.safe_load(open("config.yaml"))
 steps = int(10 * config["num_epochs"])
+mood = open("../../../mood").read() if os.path.exists("../../../mood") else ""
 source = config.get("resume_from_checkpoint")
 first = json.load(open(source + "/trainer_state.json"))["global_step"] if source else 0
 told = []
@@ -170,7 +172,7 @@ def save(folder):
         json.dump({{"learning_rate": config["learning_rate"]}}, file)
     header = json.dumps({{"w": {{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}}}).encode()
     with open(folder + ("/adapter_model.safetensors" if adapter else "/model.safetensors"), "wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header + struct.pack("<2f", config["learning_rate"], steps))
+        file.write(struct.pack("<Q", len(header)) + header + struct.pack("<2f", config["learning_rate"], steps + len(mood)))
 def checkpoint(step, logs):
     folder = "output/checkpoint-" + str(step)
     save(folder)
@@ -184,7 +186,9 @@ print("training for", steps, "steps", flush=True)
 event("begin", first)
 logs, step, worse = [], first, 0
 for step in range(first + 1, steps + 1):
-    time.sleep(0.3 if config.get("seed") == 7 else 0.02)
+    time.sleep(0.3 if config.get("seed") == 7 or mood == "slow" else 0.02)
+    if step == 5 and mood == "fail":
+        sys.exit(1)
     if step == 5 and config.get("seed") == 9 and os.getcwd().endswith("attempt-1"):
         os.kill(os.getpid(), signal.SIGKILL)
     if step == 5 and config["learning_rate"] > 1:

@@ -63,7 +63,7 @@ def test_the_commands_are_these():
     assert leaves == {
         "validate", "plan", "apply", "status", "logs", "stop", "schema", "run render", "run show", "run checkpoints", "commit", "index rebuild",
         "import", "engine install", "engine check", "doctor", "experiment assign", "experiment simulate", "experiment analyze", "experiment status",
-        "dataset check", "dataset add", "dataset pull", "dataset push", "dataset diff", "dataset prune",
+        "dataset check", "dataset add", "dataset pull", "dataset push", "dataset diff", "dataset prune", "gc",
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from ftops import index
 from ftops.analysis import analyze
 from ftops.errors import ExternalError, SpecError
 from ftops.health import findings
+from ftops.index import tables
 from ftops.records import DatasetRecord, ModelRecord, RunRecord
 from tests import projects
 from tests.looking import experiment, ratings
@@ -38,6 +39,10 @@ def some_records():
         "step": 4,
         "signal": 9,
         "reason": "killed by signal 9",
+        "checkpoints": {
+            "10": {"size": 2**40, "metrics": {"loss": 0.1}, "torn": "optimizer.pt is missing"},
+            "4": {"size": 5, "metrics": {"eval_loss": 2.0, "loss": 1.5}},
+        },
     }
     ended = {
         "phase": "succeeded",
@@ -46,6 +51,10 @@ def some_records():
         "step": 10,
         "exit_code": 0,
         "resumed_from": "runs/chat/attempt-1/output/checkpoint-4",
+        "checkpoints": {
+            "8": {"size": 5, "metrics": {"eval_loss": 1.0}},
+            "10": {"size": 5, "metrics": {"eval_loss": 1.5}},
+        },
     }
     good = {
         **entry,
@@ -111,6 +120,7 @@ COUNTS = {
     "training_datasets": 1,
     "finetuning_jobs": 2,
     "training_attempts": 2,
+    "training_checkpoints": 4,
     "model_registry": 2,
     "ab_experiments": 1,
     "ab_test_results": 1,
@@ -150,7 +160,7 @@ def query(url, text):
 
 
 def everything(url):
-    return {table.name: sorted(query(url, sa.select(table)), key=repr) for table in index._COPIES}
+    return {table.name: sorted(query(url, sa.select(table)), key=repr) for table in tables.COPIES}
 
 
 def test_what_is_in_it(url):
@@ -164,7 +174,7 @@ def test_what_is_in_it(url):
     assert query(url, "SELECT name, phase, verdict, winner, traffic FROM ab_experiments") == [
         ("v2", "running", "winner", "b", 57.14)
     ]
-    looks = index._LOOKS.c
+    looks = tables.LOOKS.c
     columns = (looks.experiment, looks.phase, looks.number, looks.verdict, looks.simulated, looks.taken_at)
     assert query(url, sa.select(*columns)) == [("v2", 1, 1, "winner", False, datetime(2026, 1, 3, tzinfo=UTC))]
     assert (
@@ -175,7 +185,7 @@ def test_what_is_in_it(url):
         ]
         or "sqlite" in url
     )  # which has no Boolean: 1 and 0, equal to True and False
-    times = sa.select(index._JOBS.c.started_at, index._JOBS.c.ended_at).where(index._JOBS.c.is_current)
+    times = sa.select(tables.JOBS.c.started_at, tables.JOBS.c.ended_at).where(tables.JOBS.c.is_current)
     assert query(url, times) == [
         (datetime(2026, 1, 2, 3, 0, tzinfo=UTC), datetime(2026, 1, 2, 4, 10, tzinfo=UTC)),
     ]
@@ -183,24 +193,51 @@ def test_what_is_in_it(url):
         (9, "failed", 9),
         (10, "succeeded", None),
     ]
-    labels = sa.select(*(index._VERSIONS.c[name] for name in ("name", "version", "job", "size", "aliases", "tags")))
+    labels = sa.select(*(tables.VERSIONS.c[name] for name in ("name", "version", "job", "size", "aliases", "tags")))
     assert sorted(query(url, labels)) == [
         ("chat", "1.0.0", "chat-0123456789ab", 2**40, ["production"], ["한국어"]),
         ("old", "0.1.0", None, 2**40, ["production"], ["한국어"]),
     ]
-    (inputs,) = query(url, sa.select(index._JOBS.c.inputs).where(index._JOBS.c.is_current))[0]
+    assert query(url, "SELECT attempt, step, state, reason, size FROM training_checkpoints ORDER BY attempt, step") == [
+        (9, 4, "whole", None, 5),
+        (9, 10, "torn", "optimizer.pt is missing", 2**40),
+        (10, 8, "whole", None, 5),
+        (10, 10, "whole", None, 5),
+    ]
+    (inputs,) = query(url, sa.select(tables.JOBS.c.inputs).where(tables.JOBS.c.is_current))[0]
     assert inputs["한국어"] == "'; DROP TABLE x; --"
     (base,) = query(url, "SELECT base_model ->> 'run' FROM finetuning_jobs WHERE is_current")[0]
     assert base == "base"
+
+
+@pytest.mark.parametrize(
+    ("said", "step"),
+    [
+        (None, (10, 8)),
+        ({"metric": "loss", "mode": "max", "every": 2}, (9, 4)),
+        ({"metric": "accuracy", "mode": "max", "every": 2}, None),
+    ],
+)
+def test_the_best_checkpoint_is_by_the_metric_of_the_spec_else_by_the_loss(tmp_path, said, step):
+    url, records = index.locate("sqlite:///index.db", tmp_path), some_records()
+    record = records["registry/runs/chat.yaml"]
+    good = record.status.runs[GOOD]
+    runs = {GOOD: good.model_copy(update={"inputs": {**good.inputs, **({"best": said} if said else {})}})}
+    status = record.status.model_copy(update={"runs": runs})
+    index.rebuild(url, {record.path: record.model_copy(update={"status": status})})
+    found = query(url, "SELECT attempt, step FROM training_checkpoints WHERE is_best")
+    assert found == ([] if step is None else [step])
 
 
 def test_the_queries_of_the_page(url):
     index.rebuild(url, some_records())
     page = (projects.ROOT / "docs/how-to/index-sql.md").read_text()
     shown = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    eval_loss = 1.0 if "sqlite" in url else "1.0"  # PostgreSQL takes a value out of JSON as text
     assert [query(url, text) for text in shown] == [
         [("chat", "1.0.0", 54, 10, 0.5)],
         [("chat-0123456789ab", 9, "killed by signal 9")],
+        [("chat-0123456789ab", 8, eval_loss, 5, "runs/chat-0123456789ab/attempt-10/output/checkpoint-8")],
         [("v2", 1, 1, "winner", "b", 0.25)],
     ]
 
@@ -239,7 +276,7 @@ def test_children_go_with_their_parent(url):
         if "sqlite" in url:
             connection.exec_driver_sql("PRAGMA foreign_keys=ON")
         connection.exec_driver_sql("DELETE FROM finetuning_jobs")
-    assert query(url, "SELECT * FROM training_attempts") == []
+    assert query(url, "SELECT * FROM training_attempts") == query(url, "SELECT * FROM training_checkpoints") == []
     assert query(url, "SELECT name FROM model_registry") == [("old",)]
 
 

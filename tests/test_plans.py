@@ -9,7 +9,7 @@
     found:       what the last look at an experiment found: name → fields of ExperimentState
     live:        runs that the store knows: {run, state, attempt, step, checkpoint, detail}
     templates:   the user's own templates: path → text
-    targets, excludes
+    targets, excludes, reruns
     expect:      address → action, class, reasons, steps, and where there are any note, advice, needs; or
     error:       what PlanError says
 
@@ -44,6 +44,7 @@ KEYS = {
     "templates",
     "targets",
     "excludes",
+    "reruns",
     "expect",
     "error",
 }
@@ -136,7 +137,7 @@ def test_golden_plans(path):
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     case = Case(tree)
     observed = case.observed()
-    choice = {name: tree[name] for name in ("targets", "excludes") if name in tree}
+    choice = {name: tree[name] for name in ("targets", "excludes", "reruns") if name in tree}
     if "error" in tree:
         with pytest.raises(PlanError) as raised:
             make_plan(case.specs, observed, **choice)

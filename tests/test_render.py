@@ -118,7 +118,8 @@ def test_golden_output(name, text):
 def test_a_saved_plan_is_read_back_whole():
     assert plan_from_json(plan_json(PLAN)) == PLAN
     assert plan_from_json(plan_json(NOTHING).encode()) == NOTHING
-    seal, addresses = saved_seal(plan_json(PLAN))
+    seal, addresses, reruns = saved_seal(plan_json(PLAN))
+    assert reruns == ()
     assert seal == PLAN.seal
     assert addresses == tuple(str(each.address) for each in PLAN.changes)
     with pytest.raises(PlanError):

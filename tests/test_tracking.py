@@ -55,13 +55,13 @@ class Training:
     def folder(self) -> Path:
         return self.root / "runs" / self.run_id / f"attempt-{self.number}"
 
-    def attempt(self, **parameters) -> None:
+    def attempt(self, *, anew: bool = False, **parameters) -> None:
         self.number += 1
         (self.folder / "output").mkdir(parents=True)
         (self.folder / "output" / "adapter.safetensors").write_bytes(b"weights")
         (self.folder / "config.yaml").write_text("learning_rate: 0.0002\n")
         known = {"learning_rate": 2e-4, "datasets": [{"path": "../train.jsonl"}], **parameters}
-        about = RunTracking(self.name, "tiny-base", "demo", "lora", "chat", "d" * 64, known, {"purpose": "demo"})
+        about = RunTracking(self.name, "tiny-base", "demo", "lora", "chat", "d" * 64, known, {"purpose": "demo"}, anew)
         write_tracking(self.folder, about)
         (self.folder / "handle.json").write_text("{}")
         self.lock = (self.folder / "lock").open("w")
@@ -430,6 +430,27 @@ def test_attempts_of_a_run_are_one_curve_in_one_mlflow_run(root):
     assert run.data.tags["ftops.attempt"] == "2"
     assert run.data.params["learning_rate"] == "0.0002"
     assert run.data.params["resume_from_checkpoint"].endswith("checkpoint-50")
+
+
+@pytest.mark.slow
+def test_a_training_again_has_its_own_points_in_the_curve_of_the_run(root):
+    """Steps that were passed again after a kill are left out; those of a new result are not."""
+    training = Training(root)
+    training.attempt()
+    training.log(1, 3)
+    training.end()
+    training.attempt(anew=True)
+    training.log(1, 3)
+    training.end()
+    start_mirror(root, sqlite(root))
+    assert not flush(root, 60)
+    mlflow = client(sqlite(root))
+    run = the_run(mlflow, training)
+    points = mlflow.get_metric_history(run.info.run_id, "loss")
+    assert sorted((point.step, point.timestamp) for point in points) == [
+        (step, int((training.begun + step + 1000 * attempt) * 1000)) for step in (1, 2, 3) for attempt in (1, 2)
+    ]
+    assert run.info.status == "FINISHED"
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from typing import assert_never
 from ftops import dvc, tracking
 from ftops.apply.news import Applied, ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
 from ftops.apply.register import commit, label, look, register
+from ftops.apply.together import is_wide, together
 from ftops.apply.train import make_base_model, mix, prepare, train
 from ftops.apply.work import Work
 from ftops.errors import FtopsError
@@ -129,7 +130,11 @@ def _tracking_uri(workspace: Workspace) -> str:
 
 
 def _all(work: Work, plan: Plan) -> Iterator[ChangeEnded]:
-    """Each change in the plan's order. One that fails takes with it what needs it, and nothing else."""
+    """Each change in the plan's order, or trainings together where runners allow that. One that fails takes with it what needs
+    it, and nothing else."""
+    if is_wide(work, plan):
+        yield from together(work, plan, _one)
+        return
     bad: set[Address] = set()
     for change in plan.changes:
         if change.is_noop:
@@ -146,6 +151,7 @@ def _one(work: Work, change: Change) -> ChangeEnded:
     work.pending.clear()
     try:
         for step in change.steps:
+            work.pause(0)
             began = time.monotonic()
             work.tell(StepBegan(change.address, step))
             with work.journal.step(type(step).__name__, {"address": str(change.address), "digest": change.digest}):

@@ -31,7 +31,7 @@ from ftops.shapes import shape_of
 from ftops.store import observe_attempt
 from ftops.trainer.distributed import launcher
 from ftops.trainer.faults import HINTS, Fault, capacity
-from ftops.training import Ended, Start, Training, last_checkpoint, log_tail, make_model
+from ftops.training import Ended, Start, Training, last_checkpoint, log_tail, make_model, resumed_from
 from ftops.training import train as follow_training
 from ftops.values import Address, Change, MakeBaseModel, MixData, PrepareData, Run, RunState, Train, run_id
 
@@ -98,12 +98,14 @@ def train(work: Work, change: Change, step: Train) -> str:
     training = Training(
         Run(step.run_id, step.run, step.digest, 0, RunState.PENDING),
         start=lambda source: _start(work, change, step, source),
-        begun=lambda folder: _track(work, change, folder),
+        begun=lambda folder: _track(work, change, step, folder),
         failed=lambda ended: _tried_again(work, change, ended),
         retry=run.spec.retry,
         first_attempt=1 if recorded is None else recorded.attempts + 1,
         resume_run=step.resume_run,
         resume=work.resume.get(change.address),
+        rerun_after=step.rerun_after,
+        pause=work.pause,
     )
     ended = follow_training(
         training,
@@ -155,6 +157,7 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
         "runner": run.spec.runner or work.workspace.specs.project.spec.default_runner,
         "configDigest": config.digest,
         "inputCommit": work.observed.commit,
+        **({"rerunAfter": step.rerun_after} if step.rerun_after else {}),
     }
     return Start(job, about)
 
@@ -219,7 +222,7 @@ def _reads(work: Work, change: Change, resume: str | None) -> Iterator[Path]:
         yield Path(os.path.normpath(any_attempt / resume))
 
 
-def _track(work: Work, change: Change, folder: Path) -> None:
+def _track(work: Work, change: Change, step: Train, folder: Path) -> None:
     """Asks for an attempt to be seen in MLflow, with the config that it trains with as parameters."""
     if (folder / "tracking.json").exists():
         return
@@ -237,6 +240,7 @@ def _track(work: Work, change: Change, folder: Path) -> None:
             dataset_id=change.inputs["dataset"],
             parameters=config,
             tags=spec.tracking.tags,
+            anew=step.rerun_after > 0 and resumed_from(folder) is None,
         ),
     )
 
@@ -255,8 +259,8 @@ def _require_inputs(work: Work, change: Change) -> None:
                 Diagnostic(
                     f"the weights of {base} are not in the store of this machine",
                     detail=f"expected them at {work.workspace.specs.project.spec.store}/runs/{base}/output",
-                    hint=f"copy that folder here from the machine that trained it, or delete registry/runs/"
-                    f"{run.spec.base_model.run}.yaml to train it again",
+                    hint="copy that folder here from the machine that trained it, or train it again: "
+                    f"ftops apply --rerun {run.spec.base_model.run}",
                     address=str(change.address),
                 )
             )
@@ -332,12 +336,15 @@ def _failed(work: Work, change: Change, step: Train, ended: Ended) -> RunFailed:
     if ended.phase is RunState.CANCELLED:
         what = f"{step.run_id} attempt {ended.attempt} was stopped"
         hint = f"`ftops apply --resume {step.run}` {_next(work, step.run_id)}; without it apply leaves it alone"
+        hint = _stands(step) or hint
         return RunFailed(Diagnostic(what, hint=hint, address=str(change.address)))
     fault = ended.fault or Fault.UNKNOWN
     hints = (
         _what_fits(work, change, ended) if fault is Fault.GPU_MEMORY else "",
         HINTS[fault].replace("NAME", step.run),
-        f"`ftops logs {step.run}` shows all of it; the next `ftops apply` {_next(work, step.run_id)}",
+        f"`ftops logs {step.run}` shows all of it"
+        + ("" if step.rerun_after else f"; the next `ftops apply` {_next(work, step.run_id)}"),
+        _stands(step),
     )
     return RunFailed(
         Diagnostic(
@@ -347,6 +354,12 @@ def _failed(work: Work, change: Change, step: Train, ended: Ended) -> RunFailed:
             address=str(change.address),
         )
     )
+
+
+def _stands(step: Train) -> str:
+    """What becomes of a training again that did not succeed; empty for any other."""
+    said = f"what was trained before stands; `ftops apply --rerun {step.run}` begins again"
+    return said if step.rerun_after else ""
 
 
 def _what_fits(work: Work, change: Change, ended: Ended) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ from ftops.write_back import WriteBack
 class Work:
     """One apply: where it works, what the plan was made from, and `pending`: the records that are written next.
 
-    `resume` says where trainings begin of which a person chose it.
+    `resume` says where trainings begin of which a person chose it; `pause` waits so many seconds, while others may work.
     """
 
     workspace: Workspace
@@ -35,6 +36,7 @@ class Work:
     tell: Callable[[News], None]
     resume: Mapping[Address, Resume] = field(default_factory=dict)
     pending: dict[str, Record] = field(default_factory=dict)
+    pause: Callable[[float], None] = time.sleep
 
     def dataset(self, name: str) -> Dataset:
         resource = self.workspace.specs.resources[dataset_address(name)]

@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import click
 
@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "commit": _Entry("commit", "Commit results that `apply --no-commit --results DIR` left."),
     "index": _Entry("index", "Rebuild the SQL copy of the records."),
     "import": _Entry("import_config", "Turn a config for Axolotl into specs.", "import_config"),
+    "gc": _Entry("gc", "Free the store of what no record and no spec needs."),
     "engine": _Entry("engine", "Install the training engine."),
     "doctor": _Entry("doctor", "Say what is missing on this machine, and how to get it."),
 }
@@ -89,6 +90,22 @@ text_or_json: Final = click.option(
     show_default=True,
     help="How it is printed.",
 )
+
+
+class DurationOption(click.ParamType[int]):
+    """An option's duration such as `7d`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from pydantic import TypeAdapter, ValidationError
+
+        from ftops.fields import Duration
+
+        try:
+            return int(TypeAdapter(Duration).validate_python(value))
+        except ValidationError as error:
+            self.fail(error.errors()[0]["msg"], param, ctx)
 
 
 def wants_color(stream: object = None) -> bool:

@@ -32,6 +32,7 @@ Examples:
   ftops apply plan.json
   ftops apply --resume tiny-base
   ftops apply --resume tiny-base=best
+  ftops apply --rerun TrainingRun/tiny-base
 """
 
 
@@ -70,8 +71,12 @@ def apply(  # noqa: PLR0913  (click gives it every option)
     if no_commit != (results is not None):
         raise UsageError(Diagnostic("--no-commit and --results DIR go together"))
     if saved is not None and (choice or begins):
-        raise UsageError(Diagnostic("a saved plan says what to do: --target, --exclude and --resume don't go with it"))
+        raise UsageError(
+            Diagnostic("a saved plan says what to do: --target, --exclude, --rerun and --resume don't go with it")
+        )
     chosen = _named(begins)
+    if both := chosen.keys() & {each.removeprefix("TrainingRun/") for each in choice.reruns}:
+        raise UsageError(Diagnostic(f"{min(both)}: --rerun begins at the start, so --resume does not go with it"))
     from ftops.observe import open_workspace
 
     workspace = open_workspace(start)
@@ -167,8 +172,8 @@ def _check_saved(workspace: Workspace, saved: Path, text: bytes) -> tuple[Plan, 
     """The plan for now, which is the saved one when nothing has moved; raises PlanError saying what has."""
     from ftops.plan import moved
 
-    seal, targets = saved_seal(text)
-    made, observed = sealed_plan(workspace, Choice(targets))
+    seal, targets, reruns = saved_seal(text)
+    made, observed = sealed_plan(workspace, Choice(targets, reruns=reruns))
     if made.seal is None or (changes := moved(seal, made.seal)):
         raise PlanError(
             Diagnostic(

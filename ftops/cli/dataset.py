@@ -12,6 +12,7 @@ import click
 from ftops.cli import text_or_json, wants_color
 from ftops.cli.data_check import bar, look_at, names_a_dataset, records_of
 from ftops.cli.data_files import KIND, Given, Options, checked_spec, given, is_name, name_of, reading, scratch, whole
+from ftops.cli.freeing import ask_to_remove, show_freed
 from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
 from ftops.numbers import size_text
 
@@ -325,23 +326,10 @@ def prune(start: Path, names: tuple[str, ...], *, yes: bool) -> None:
     if not found.freed and not found.records:
         click.echo("Nothing to free.")
         return
-    stages = [each for each in found.freed if each.what == pruning.STAGE]
-    for each in found.freed:
-        if each.what != pruning.STAGE:
-            click.echo(f"{size_text(each.bytes):>10}  {each.folder.relative_to(workspace.store.root)}  {each.what}")
-    if stages:
-        click.echo(f"{size_text(sum(each.bytes for each in stages)):>10}  {len(stages)} {pruning.STAGE}")
-    click.echo(f"{size_text(found.bytes):>10}  in all")
+    show_freed(found.freed, found.bytes, workspace.store.root)
     if not yes:
-        _ask()
+        ask_to_remove()
     said = pruning.prune(workspace, found, bare)
     click.echo(f"Freed {size_text(found.bytes)}" + (f"; {said}" if said else "") + ".")
     if found.records and (left := update_index(workspace)):
         click.echo(left, err=True)
-
-
-def _ask() -> None:
-    if not sys.stdin.isatty():
-        raise UsageError(Diagnostic("nothing was removed: nobody is there to say yes", hint="pass --yes"))
-    if not click.confirm("Remove this?"):
-        raise click.Abort

@@ -24,21 +24,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which resources a command is about: the addresses given with --target and --exclude."""
+    """Which resources a command is about: the addresses given with --target and --exclude; and those of --rerun."""
 
     targets: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
+    reruns: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.targets or self.excludes)
+        return bool(self.targets or self.excludes or self.reruns)
 
 
 def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of plan and apply that choose resources; the command gets them as `choice`."""
 
     @wraps(command)
-    def chosen(*args: Any, targets: tuple[str, ...], excludes: tuple[str, ...], **options: Any) -> Any:
-        return command(*args, choice=Choice(targets, excludes), **options)
+    def chosen(*args: Any, **options: Any) -> Any:
+        choice = Choice(*(options.pop(name) for name in ("targets", "excludes", "reruns")))
+        return command(*args, choice=choice, **options)
 
     target = click.option(
         "--target",
@@ -54,7 +56,14 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="ADDRESS",
         help="All but this resource and what needs it; repeatable.",
     )
-    return target(exclude(chosen))
+    rerun = click.option(
+        "--rerun",
+        "reruns",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Train this TrainingRun again although it has succeeded, from the start; repeatable.",
+    )
+    return target(exclude(rerun(chosen)))
 
 
 def sealed_plan(
@@ -73,7 +82,8 @@ def sealed_plan(
 
     observed = observe(workspace)
     resumed = {Address("TrainingRun", name) for name in begins}
-    plan = make_plan(workspace.specs, observed, targets=choice.targets, excludes=choice.excludes, resumed=resumed)
+    chosen = {"targets": choice.targets, "excludes": choice.excludes, "reruns": choice.reruns}
+    plan = make_plan(workspace.specs, observed, resumed=resumed, **chosen)
     plan = with_rows(plan, workspace.specs, observed, workspace.root, workspace.store)
     configs = render_plan(plan, workspace)
     check_resumes(plan, workspace, configs, {Address("TrainingRun", name) for name, where in begins.items() if where})

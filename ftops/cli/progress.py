@@ -82,34 +82,33 @@ class Bars:
             console=self._console,
         )
         self._progress.start()
-        self._task: TaskID | None = None
+        self._tasks: dict[Address, TaskID] = {}
 
     def __call__(self, news: News) -> None:
         match news:
             case StepBegan(address, step):
-                self._task = self._progress.add_task(str(address), total=None, text=step_text(step))
-            case DataProgress(_, stage, done, total):
-                self._update(done, total, stage)
-            case TrainingProgress(_, progress):
-                self._update(progress.step, progress.max_steps, training_text(progress))
+                self._tasks[address] = self._progress.add_task(str(address), total=None, text=step_text(step))
+            case DataProgress(address, stage, done, total):
+                self._update(address, done, total, stage)
+            case TrainingProgress(address, progress):
+                self._update(address, progress.step, progress.max_steps, training_text(progress))
             case StepEnded(address, step, seconds, detail):
-                self._finish()
+                self._finish(address)
                 after = f": {detail}" if detail else ""
                 self._say(f"{address}: {step_text(step)}, {clock(seconds)}{after}")
             case ChangeEnded():
-                self._finish()
+                self._finish(news.address)
                 _ended(news, self._say)
             case Notice(text):
                 self._say(text)
 
-    def _update(self, done: int, total: int, text: str) -> None:
-        if self._task is not None:
-            self._progress.update(self._task, completed=done, total=total or None, text=text)
+    def _update(self, address: Address, done: int, total: int, text: str) -> None:
+        if address in self._tasks:
+            self._progress.update(self._tasks[address], completed=done, total=total or None, text=text)
 
-    def _finish(self) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
+    def _finish(self, address: Address) -> None:
+        if address in self._tasks:
+            self._progress.remove_task(self._tasks.pop(address))
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

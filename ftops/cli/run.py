@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ftops.cli import text_or_json, wants_color
+from ftops.cli.freeing import ask_to_remove
 from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -144,10 +145,7 @@ def _prune(workspace: Workspace, live: Run, found: Checkpoints, *, yes: bool) ->
         return
     click.echo(f"To remove: {', '.join(each.path for each in gone)}", err=True)
     if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(Diagnostic("nothing was removed: nobody is there to say yes", hint="pass --yes"))
-        if not click.confirm("Remove this?", err=True):
-            raise click.Abort
+        ask_to_remove(err=True)
     for each in gone:
         remove(workspace.store, live.id, each)
     click.echo(f"Removed {counted(len(gone), 'checkpoint')}, {size_text(sum(each.size for each in gone))}.", err=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
+from ftops.cli import DurationOption
 from ftops.errors import Diagnostic, ExternalError
 
 EXAMPLES: Final = """\b
@@ -16,25 +17,11 @@ Examples:
 """
 
 
-class _Duration(click.ParamType[int]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from pydantic import TypeAdapter, ValidationError
-
-        from ftops.fields import Duration
-
-        try:
-            return int(TypeAdapter(Duration).validate_python(value))
-        except ValidationError as error:
-            self.fail(error.errors()[0]["msg"], param, ctx)
-
-
 @click.command(epilog=EXAMPLES)
 @click.argument("name")
 @click.option(
     "--grace",
-    type=_Duration(),
+    type=DurationOption(),
     default="10m",
     show_default=True,
     help="How long it may take to finish its step and save a checkpoint; it is killed then.",

@@ -64,7 +64,7 @@ class Context:
     """What planning a resource may look at: the specs, what exists, and the changes of what it needs.
 
     `where` gives the place of a field, for errors. `resumed` are the trainings that a person said go on although they were
-    stopped.
+    stopped, `reruns` those that it wants trained again.
     """
 
     project: Project
@@ -73,6 +73,7 @@ class Context:
     planned: Mapping[Address, Change]
     where: Callable[[Address, tuple[str | int, ...]], Where]
     resumed: Collection[Address] = ()
+    reruns: Collection[Address] = ()
 
     def digest_of(self, address: Address) -> str:
         """The digest that the resource at `address` will have once the plan is applied."""

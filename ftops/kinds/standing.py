@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ftops.values import Reason, Run, RunState, TrainedRun
+from typing import Final
+
+from ftops.errors import Diagnostic, PlanError
+from ftops.values import Address, Reason, Run, RunState, TrainedRun
+
+RERUN: Final = Reason("rerun", None, "asked for")
 
 
 def is_stopped(done: TrainedRun | None, live: Run | None) -> bool:
@@ -42,3 +47,27 @@ def standing(live: Run | None, resume_run: str | None) -> str:
             f"{live.id} attempt {live.attempt} ended early ({live.detail}); goes on from checkpoint-{live.checkpoint}"
         )
     return f"{live.id} attempt {live.attempt} ended early ({live.detail}) without a whole checkpoint; starts again"
+
+
+def rerun_after(address: Address, done: TrainedRun | None, live: Run | None, *, asked: bool) -> int:
+    """The attempt after which a run that has succeeded is trained again, because that is `asked` now, or was and its attempt is
+    not recorded yet; 0 where it is not.
+
+    Raises PlanError where it is asked of one that goes on, or has not succeeded.
+    """
+    succeeded = done is not None and done.phase is RunState.SUCCEEDED
+    if asked:
+        if live is not None and live.state is RunState.RUNNING:
+            raise _not_again(
+                address, f"attempt {live.attempt} goes on", f"wait for its end, or `ftops stop {address.name}`"
+            )
+        if done is None or not succeeded:
+            raise _not_again(address, "it has not succeeded as specified", "`ftops apply` trains it without --rerun")
+        return max(done.attempts, 0 if live is None else live.attempt)
+    if done is None or live is None or not succeeded or not live.rerun_after or live.state is RunState.CANCELLED:
+        return 0
+    return live.rerun_after if live.attempt > max(done.attempts, live.rerun_after) else 0
+
+
+def _not_again(address: Address, why: str, hint: str) -> PlanError:
+    return PlanError(Diagnostic(f"it can't be trained again: {why}", hint=hint, address=str(address)))

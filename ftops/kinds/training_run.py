@@ -18,7 +18,7 @@ from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.limits import Budget, EarlyStopping, Retry
 from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
-from ftops.kinds.standing import is_made, is_stopped, standing, unfinished
+from ftops.kinds.standing import RERUN, is_made, is_stopped, rerun_after, standing, unfinished
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
 from ftops.values import (
@@ -187,7 +187,9 @@ class TrainingRun(Resource):
         done = None if history is None else history.runs.get(identity)
         if is_stopped(done, live) and self.address not in context.resumed:
             return self._stopped(identity, inputs, done, live)
-        if done is not None and done.phase is RunState.SUCCEEDED and history is not None:
+        asked = self.address in context.reruns
+        again = rerun_after(self.address, done, live, asked=asked)
+        if not again and done is not None and done.phase is RunState.SUCCEEDED and history is not None:
             if history.current == identity:
                 return noop(self.address, "trained as specified", digest=identity, inputs=inputs, needs=needs)
             return Change(
@@ -204,6 +206,8 @@ class TrainingRun(Resource):
         before = None if history is None else history.runs[history.current].inputs
         reasons = differences(before or {}, inputs) if before != inputs else (unfinished(done, live),)
         change_class, resume_run = self._class(before, reasons, live, history.current if history else None)
+        if asked:
+            live, reasons, change_class, resume_run = None, (RERUN,), ChangeClass.RETRAIN, None
         return Change(
             self.address,
             Action.CREATE
@@ -215,13 +219,15 @@ class TrainingRun(Resource):
             reasons=reasons,
             steps=(
                 *(() if is_made(live) else self._before_training(context, inputs)),
-                Train(name, run_id(name, identity), identity, resume_run),
+                Train(name, run_id(name, identity), identity, resume_run, again),
                 CommitRecords(self.address),
             ),
             needs=needs,
             digest=identity,
             inputs=inputs,
-            note=standing(live, resume_run),
+            note=standing(live, resume_run)
+            if not asked
+            else f"what attempt {again} left stays until the new one succeeds",
             estimate=self._estimate(history, inputs, live, resume_run),
         )
 

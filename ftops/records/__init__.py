@@ -10,6 +10,7 @@ from ftops.records.merging import RecordConflict, instead, merge
 from ftops.records.models import (
     FOLDER,
     Attempt,
+    CheckpointEntry,
     DatasetRecord,
     DatasetStatus,
     FileEntry,
@@ -29,6 +30,7 @@ __all__ = [
     "FOLDER",
     "HEADER",
     "Attempt",
+    "CheckpointEntry",
     "Conclusion",
     "DatasetRecord",
     "DatasetStatus",

@@ -65,8 +65,10 @@ def _merge_runs(tip: RunRecord, mine: RunRecord) -> RunRecord:
 
 
 def _merge_entry(tip: RunEntry, mine: RunEntry, path: str) -> RunEntry:
-    """The account that knows the later attempt, with the attempts of both; a success stands whatever comes later."""
-    if tip.phase is mine.phase is RunState.SUCCEEDED and mine.weights != tip.weights:
+    """The account that knows the later attempt, with the attempts of both; a success stands whatever comes later, but for
+    another one that was asked for."""
+    succeeded = tip.phase is mine.phase is RunState.SUCCEEDED
+    if succeeded and mine.weights != tip.weights and not (_replaces(mine, tip) or _replaces(tip, mine)):
         raise RecordConflict(
             Diagnostic(
                 f"{path}: {mine.id} was trained twice with different weights",
@@ -78,8 +80,14 @@ def _merge_entry(tip: RunEntry, mine: RunEntry, path: str) -> RunEntry:
     for number, attempt in mine.attempts.items():
         there = attempts.get(number)
         attempts[number] = attempt if there is None or _says_more(_weight(attempt), _weight(there)) else there
-    entry = mine if _says_more(_weight(mine), _weight(tip)) else tip
+    stands = succeeded and mine.output == tip.output  # whatever attempts came later
+    entry = mine if not stands and _says_more(_weight(mine), _weight(tip)) else tip
     return entry.model_copy(update={"attempts": attempts})
+
+
+def _replaces(newer: RunEntry, older: RunEntry) -> bool:
+    """Whether `newer` was trained again on purpose, knowing the result of `older`."""
+    return 0 < older.final_attempt <= (newer.rerun_after or 0) < newer.final_attempt
 
 
 def _weight(account: RunEntry | Attempt) -> tuple[bool, int, bool]:

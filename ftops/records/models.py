@@ -55,8 +55,16 @@ class DatasetRecord(Strict):
         return f"{FOLDER}datasets/{self.metadata.name}.yaml"
 
 
+class CheckpointEntry(Strict):
+    """A checkpoint that an attempt left: its bytes, what was measured at its step, and why it must not be used, if so."""
+
+    size: int
+    metrics: dict[str, float] = Field(default_factory=dict)
+    torn: str | None = None
+
+
 class Attempt(Strict):
-    """One process of a run: how far it came and how it ended."""
+    """One process of a run: how far it came, how it ended, and the checkpoints that it left, by step."""
 
     phase: RunState
     started_at: str | None = None
@@ -67,6 +75,7 @@ class Attempt(Strict):
     signal: int | None = None
     fault: Fault | None = None
     reason: str | None = None
+    checkpoints: dict[str, CheckpointEntry] | None = None
 
 
 class FileEntry(Strict):
@@ -75,7 +84,7 @@ class FileEntry(Strict):
 
 
 class RunEntry(Strict):
-    """One training of one digest."""
+    """One training of one digest. A person asked to train it again after attempt `rerun_after`, if any."""
 
     id: str
     phase: RunState
@@ -88,7 +97,13 @@ class RunEntry(Strict):
     metrics: dict[str, float] = Field(default_factory=dict)
     output: str | None = None
     weights: dict[str, FileEntry] = Field(default_factory=dict)
+    rerun_after: int | None = None
     input_commit: str | None = None
+
+    @property
+    def final_attempt(self) -> int:
+        """The attempt whose result is the run's; 0 where it has none."""
+        return 0 if self.output is None else int(self.output.split("/attempt-")[1].partition("/")[0])
 
 
 class RunStatus(Strict):

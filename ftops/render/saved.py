@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from ftops.errors import Diagnostic, PlanError, Severity
 from ftops.estimates import Cost, Estimate, Range
+from ftops.kinds.standing import RERUN
 from ftops.render.words import counts, escape, masked
 from ftops.values import (
     FORMAT_VERSION,
@@ -87,10 +88,14 @@ def plan_from_json(text: str | bytes) -> Plan:
     )
 
 
-def saved_seal(text: str | bytes) -> tuple[Seal, tuple[str, ...]]:
-    """The seal of a saved plan, and the addresses that it is about. Raises PlanError where it is no plan, or has no seal."""
+def saved_seal(text: str | bytes) -> tuple[Seal, tuple[str, ...], tuple[str, ...]]:
+    """The seal of a saved plan, the addresses that it is about, and those of them that it trains again because that was asked for.
+
+    Raises PlanError where it is no plan, or has no seal.
+    """
     plan = plan_from_json(text)
-    return plan.seal or _wrong("it has no seal"), tuple(str(each.address) for each in plan.changes)
+    reruns = tuple(str(each.address) for each in plan.changes if RERUN in each.reasons)
+    return plan.seal or _wrong("it has no seal"), tuple(str(each.address) for each in plan.changes), reruns
 
 
 def _diagnostic(diagnostic: Diagnostic) -> Json:

@@ -102,8 +102,8 @@ def step_text(step: Step) -> str:  # noqa: C901  (a case for each kind of step)
             text = f"put the data sets of {run} together"
         case MakeBaseModel(run=run):
             text = f"make the base model of {run} and its tokenizer"
-        case Train(run_id=run_id, resume_run=None):
-            text = f"train {run_id}"
+        case Train(run_id=run_id, resume_run=None, rerun_after=after):
+            text = f"train {run_id}{' again' if after else ''}"
         case Train(run_id=run_id, resume_run=resume_run):
             text = f"train {run_id}, from the last checkpoint of {resume_run}"
         case RegisterVersion(model=model, version=version, run_id=run_id):

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-from ftops import checkpoints
+from ftops import checkpoints, disk
 from ftops.errors import Diagnostic, UsageError, did_you_mean
 from ftops.kinds.checkpoints import Checkpoints as Policy
 from ftops.kinds.training_run import TrainingRun
 from ftops.observe import Workspace
 from ftops.records import FileEntry
-from ftops.store import Store, observe_attempt, temporary_name
-from ftops.telemetry import Checkpoints, Mode, SavedCheckpoint, best
+from ftops.store import Store, observe_attempt
+from ftops.telemetry import Checkpoints, Mode, SavedCheckpoint, best, criterion
 from ftops.trainer.metrics import better
 from ftops.training import last_checkpoint, resumed_from
 from ftops.values import Address, Run, RunState
-
-USUAL: Final = ("eval_loss", "loss")
-"""What says which checkpoint is best where nothing else does: the first of them that a checkpoint has."""
 
 
 def policy_of(workspace: Workspace, name: str) -> Policy:
@@ -58,7 +53,7 @@ def _saved(store: Store, run_id: str, number: int, *, deep: bool) -> Iterator[Sa
     found = checkpoints.by_step(folder / "output")
     for step, path in found.items():
         checked = checkpoints.verify(path)
-        plain = SavedCheckpoint(number, step, "whole", _size(path), metrics=checkpoints.logged(path))
+        plain = SavedCheckpoint(number, step, "whole", checkpoints.size(path), metrics=checkpoints.logged(path))
         if not path.exists():  # the trainer has rotated it away meanwhile
             continue
         if isinstance(checked, checkpoints.Torn):
@@ -81,15 +76,6 @@ def _read(saved: SavedCheckpoint, path: Path) -> SavedCheckpoint:
             )
 
 
-def _size(folder: Path) -> int:
-    size = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                size += Path(parent, name).lstat().st_size
-    return size
-
-
 def _criterion(
     saved: list[SavedCheckpoint], policy: Policy, metric: str | None, mode: Mode | None
 ) -> tuple[str | None, Mode]:
@@ -97,7 +83,8 @@ def _criterion(
     known = {name for each in saved for name in each.metrics}
     chosen = metric or (policy.best.metric if policy.best is not None else None)
     if chosen is None:
-        return next((each for each in USUAL if each in known), None), mode or "min"
+        usual, less = criterion(saved, None)
+        return usual, mode or less
     if metric is not None and metric not in known and saved:
         raise UsageError(
             Diagnostic(f"no checkpoint has the metric {metric!r}", hint=did_you_mean(metric, sorted(known)))
@@ -165,10 +152,5 @@ def _begun_at(store: Store) -> Iterator[Path]:
 
 def remove(store: Store, run_id: str, saved: SavedCheckpoint) -> None:
     """Removes a checkpoint: under its name it is whole, or not there, whenever this is cut off."""
-    folder = store.run(run_id) / saved.path
-    gone = temporary_name(folder)
-    try:
-        folder.rename(gone)
-    except FileNotFoundError:  # the trainer has rotated it away meanwhile
-        return
-    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):  # the trainer has rotated it away meanwhile
+        disk.remove(store.run(run_id) / saved.path)

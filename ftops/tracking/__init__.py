@@ -62,7 +62,8 @@ def tracking_uri(configured: str, project_root: Path, environ: Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class RunTracking:
-    """What MLflow shall know of a run from its start: `parameters` is the rendered config, as a tree."""
+    """What MLflow shall know of a run from its start: `parameters` is the rendered config, as a tree; `anew` when an attempt is a
+    training again of one that had ended well, so that its curves are not those that MLflow has."""
 
     name: str
     base_model: str
@@ -72,6 +73,7 @@ class RunTracking:
     dataset_id: str
     parameters: Mapping[str, Json]
     tags: Mapping[str, str] = field(default_factory=dict)
+    anew: bool = False
 
 
 def write_tracking(attempt_folder: Path, run: RunTracking) -> None:
@@ -94,8 +96,14 @@ def write_tracking(attempt_folder: Path, run: RunTracking) -> None:
         "tags": tags,
         "parameters": names.flatten(run.parameters),
         "created": time.time(),
+        "anew": run.anew,
     }
     progress.ask_for_run(attempt_folder, request)
+
+
+def forget_run(store_root: Path, run_id: str) -> None:
+    """Forget what MLflow has got of a run that was removed from the store; MLflow keeps it."""
+    progress.forget(store_root, run_id)
 
 
 # ---------------------------------------------------------------------------------------------------- models

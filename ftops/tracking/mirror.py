@@ -124,6 +124,8 @@ class Mirror:
             sent = progress.attempts.get(attempt.number)
             if sent is None:
                 self._begin(progress.run, attempt)
+                if attempt.request.get("anew"):
+                    progress.steps.clear()
                 sent = progress.attempts[attempt.number] = Sent()
                 progress.save(self.root, run_id)
             if sent.done:

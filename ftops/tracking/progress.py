@@ -153,6 +153,12 @@ def _whole(store_root: Path, run_id: str) -> bool:
     return all(each.number in sent and sent[each.number].done for each in attempts(store_root, run_id))
 
 
+def forget(store_root: Path, run_id: str) -> None:
+    """Forget what MLflow has got of a run that is gone from the store: one of the same id would begin anew."""
+    _marker(store_root, run_id).unlink(missing_ok=True)
+    _sent(store_root, run_id).unlink(missing_ok=True)
+
+
 def unsent(store_root: Path, run_id: str) -> bool:
     """Whether there is something of the run, now, that MLflow has not got."""
     progress = Progress.load(store_root, run_id)

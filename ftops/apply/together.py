@@ -1,0 +1,112 @@
+"""Trainings of one apply that go on at the same time, as many as their runners allow. All else is done one after another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+
+from ftops.apply.news import ChangeEnded
+from ftops.apply.work import Work
+from ftops.kinds.training_run import TrainingRun
+from ftops.values import Address, Change, Plan, Train
+
+One = Callable[[Work, Change], ChangeEnded]
+
+
+class _Over(BaseException):
+    """The apply was interrupted: who follows a training leaves it. No Exception, so that the journal takes it for a kill."""
+
+
+class _Turn:
+    """One of several threads works at a time; while it only waits for a training it is another one's turn."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def pause(self, seconds: float) -> None:
+        """Waits so long, while others work. Raises _Over after `end`."""
+        self._lock.release()
+        try:
+            over = self._over.wait(seconds)
+        finally:
+            self._lock.acquire()
+        if over:
+            raise _Over
+
+    def end(self) -> None:
+        self._over.set()
+
+
+def is_wide(work: Work, plan: Plan) -> bool:
+    """Whether the plan has trainings of which several may go on at once."""
+    return any(_runner(work, change)[1] > 1 for change in plan.changes if _trains(change))
+
+
+def together(work: Work, plan: Plan, one: One) -> Iterator[ChangeEnded]:
+    """How each change ended, in the order in which they did. `one` does a change: trainings in threads, all others here.
+
+    A change begins when what it needs is done; where that failed, it is skipped.
+    """
+    turn = _Turn()
+    waiting = [change for change in plan.changes if not change.is_noop]
+    going: dict[Future[ChangeEnded], Change] = {}
+    bad: set[Address] = set()
+
+    def thread(change: Change) -> ChangeEnded:
+        with turn:
+            return one(replace(work, pause=turn.pause, pending={}), change)
+
+    def told(ended: ChangeEnded) -> ChangeEnded:
+        if not ended.ok:
+            bad.add(ended.address)
+        with turn:
+            work.tell(ended)
+        return ended
+
+    with ThreadPoolExecutor(max(len(waiting), 1)) as pool:
+        try:
+            while waiting or going:
+                for change in tuple(waiting):
+                    open_ones = {each.address for each in (*waiting, *going.values())}
+                    if because := next((need for need in change.needs if need in bad), None):
+                        waiting.remove(change)
+                        yield told(ChangeEnded(change.address, because=because))
+                    elif open_ones.isdisjoint(change.needs) and not _trains(change):
+                        waiting.remove(change)
+                        with turn:
+                            ended = one(work, change)
+                        yield told(ended)
+                    elif open_ones.isdisjoint(change.needs) and _has_room(work, change, going.values()):
+                        waiting.remove(change)
+                        going[pool.submit(thread, change)] = change
+                for future in wait(going, return_when=FIRST_COMPLETED).done:
+                    del going[future]
+                    yield told(future.result())
+        finally:
+            turn.end()
+
+
+def _trains(change: Change) -> bool:
+    return any(isinstance(step, Train) for step in change.steps)
+
+
+def _has_room(work: Work, change: Change, going: Collection[Change]) -> bool:
+    name, most = _runner(work, change)
+    return sum(_runner(work, each)[0] == name for each in going) < most
+
+
+def _runner(work: Work, change: Change) -> tuple[str, int]:
+    """The name of the runner that a training is for, and how many it takes at once."""
+    project = work.workspace.specs.project.spec
+    run = work.workspace.specs.resources[change.address]
+    name = (run.spec.runner if isinstance(run, TrainingRun) else None) or project.default_runner
+    return name, project.runners[name].concurrency
