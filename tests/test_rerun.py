@@ -185,7 +185,7 @@ def test_a_killed_attempt_goes_on_from_its_own_checkpoint(root, env):
     # What was kept is recorded of each attempt, with the metric of its step.
     saved = entry(root)["attempts"]["1"]["checkpoints"]
     assert saved.keys() == {"2", "4", "6", "8", "10"}
-    assert saved["4"]["metrics"] == {"loss": 1.25}
+    assert saved["4"]["metrics"] == {"loss": 1.25, "eval_loss": 1.0}
     path = folder(root, 1) / "output/checkpoint-4"
     assert saved["4"]["size"] == sum(each.stat().st_size for each in path.iterdir())
 
