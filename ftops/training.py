@@ -57,8 +57,8 @@ class Training:
     missing by now; it gets the checkpoint to go on from (a path relative to the attempt's folder) or None. `begun` is
     called with the folder of the attempt that is followed, `failed` with one that is tried again, as `retry` says.
     `first_attempt` is the lowest number that an attempt may have; `resume_run` another run whose last whole checkpoint the
-    first attempt goes on from. `resume` is where a person said that the next attempt begins. What attempts up to `rerun_after` left
-    is neither collected nor gone on from. `pause` waits so many seconds between two looks at the training.
+    first attempt goes on from. `resume` is where a person said that the next attempt begins. What attempts up to
+    `rerun_after` left is neither collected nor gone on from. `pause` waits so many seconds between two looks at the training.
     """
 
     run: Run
@@ -82,6 +82,9 @@ class Progress:
     loss: float | None = None
     rate: float | None = None
     eta: float | None = None
+
+
+Watch = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def last_checkpoint(store: Store, run_id: str) -> checkpoints.Checkpoint | None:
     return None
 
 
-def train(training: Training, store: Store, executor: Executor, watch: Callable[[Progress], None]) -> Ended:
+def train(training: Training, store: Store, executor: Executor, watch: Watch) -> Ended:
     """The end of the run's last attempt, which is followed, or started first where none is going on; one that fails is
     tried again as `training.retry` says.
 
@@ -140,7 +143,7 @@ def train(training: Training, store: Store, executor: Executor, watch: Callable[
     return ended
 
 
-def _attempt(training: Training, store: Store, executor: Executor, watch: Callable[[Progress], None]) -> Ended:
+def _attempt(training: Training, store: Store, executor: Executor, watch: Watch) -> Ended:
     """The end of the attempt that goes on or has succeeded, else of a new one."""
     run_id = training.run.id
     numbers = store.attempts(run_id)
@@ -256,14 +259,7 @@ class _Curve:
         return Progress(self.step, self.max_steps, self.loss, self.rate, None if pace is None else pace.left)
 
 
-def _to_its_end(
-    training: Training,
-    key: Key,
-    handle: Handle,
-    store: Store,
-    executor: Executor,
-    watch: Callable[[Progress], None],
-) -> Ended:
+def _to_its_end(training: Training, key: Key, handle: Handle, store: Store, executor: Executor, watch: Watch) -> Ended:
     training.begun(store.attempt(key.run, key.attempt))
     ended = _follow(key, handle, store, executor, watch, training.pause)
     if ended.phase is RunState.SUCCEEDED:
@@ -277,12 +273,7 @@ def _to_its_end(
 
 
 def _follow(
-    key: Key,
-    handle: Handle,
-    store: Store,
-    executor: Executor,
-    watch: Callable[[Progress], None],
-    pause: Callable[[float], None],
+    key: Key, handle: Handle, store: Store, executor: Executor, watch: Watch, pause: Callable[[float], None]
 ) -> Ended:
     """Reads the events of an attempt until its job has ended."""
     folder, offset, curve = store.attempt(key.run, key.attempt), 0, _Curve()

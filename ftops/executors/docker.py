@@ -46,6 +46,8 @@ Answer = TypeVar("Answer")
 
 ANSWER_SECONDS: Final = 60
 """How long a daemon that is there may take for an answer: starting a container on a busy machine takes seconds."""
+ENDING_SECONDS: Final = 10
+"""How long a container may take to be seen as ended when its job has."""
 
 NOT_ROOT: Final = Owner(1000, 1000)
 SYSTEM: Final = (Path("/usr"), Path("/usr/local"))
@@ -143,8 +145,9 @@ class DockerExecutor:
         """Removes the container of a job that ended; where the daemon does not answer it stays and harms nobody."""
 
         def ask(client: APIClient) -> None:
-            found = self._find(client, handle)
-            if found is not None and not found["State"]["Running"]:
+            if (found := self._find(client, handle)) is not None:
+                # Its wrapper releases the lock and is gone; the daemon may hear of that a moment later.
+                client.wait(found["Id"], timeout=ENDING_SECONDS)
                 remove(client, found["Id"])
 
         self._ask(ask)
