@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests import projects
 from tests.projects import ROOT, commit_all, dataset, environment, ftops, git, run
 
 pytestmark = pytest.mark.slow
+
+STAND_IN = "ftops-stand-in:latest"
 
 RECORD = """
 import sys
@@ -50,18 +53,35 @@ def env(tmp_path_factory):
     return {**made, "PYTHONPATH": f"{home}/left-out:{ROOT}"}
 
 
-@pytest.fixture(scope="module")
-def cold(tmp_path_factory):
+def fresh(place, yaml=projects.PROJECT):
     """A project that nothing was done for yet."""
-    root = projects.write(tmp_path_factory.mktemp("cold") / "project", dataset(), run(checkpoints={"every": 2}))
+    root = projects.write(
+        place / "project", dataset(), run(checkpoints={"every": 2}), files={"ftops.yaml": yaml}.items()
+    )
     commit_all(root)
     return root
 
 
 @pytest.fixture(scope="module")
+def cold(tmp_path_factory):
+    return fresh(tmp_path_factory.mktemp("cold"))
+
+
+@pytest.fixture(scope="module")
+def contained(tmp_path_factory, daemon):
+    """The same, on a runner whose trainings are in containers."""
+    daemon.add_program("axolotl", projects.STAND_IN.format(python="/usr/bin/python3"), STAND_IN)
+    yaml = projects.PROJECT.replace("{executor: local}", json.dumps(daemon.settings(image=STAND_IN, allow=[STAND_IN])))
+    return fresh(tmp_path_factory.mktemp("contained"), yaml)
+
+
+@pytest.fixture(scope="module")
 def points(cold, env, tmp_path_factory):
+    return passed_by(cold, env, tmp_path_factory.mktemp("points"))
+
+
+def passed_by(cold, env, place):
     """Every fault point that one apply passes, each time it does: `git.moved:2` is the second time."""
-    place = tmp_path_factory.mktemp("points")
     root, told = shutil.copytree(cold, place / "project"), place / "points"
     subprocess.run([sys.executable, "-c", RECORD, told], cwd=root, env=env, check=True, capture_output=True)
     seen: Counter[str] = Counter()
@@ -73,7 +93,7 @@ def points(cold, env, tmp_path_factory):
 
 
 def test_every_point_of_the_code_is_passed(points):
-    """But for those of containers, of pushes, and of what only a second apply does."""
+    """But for that of containers, which is passed there."""
     code = "\n".join(path.read_text() for path in (ROOT / "ftops").rglob("*.py"))
     written = set(re.findall(r'(?<![\w.])fault\("([\w.-]+)"\)', code))
     assert {each.partition(":")[0] for each in points} >= written - {"submit.created"}
@@ -136,6 +156,10 @@ def converges(root, env):
 def one(cold, env, place, fault):
     """None, or what went wrong with a fault."""
     root = shutil.copytree(cold, place / fault.replace(":", "-"), symlinks=True)
+    # A container is named by its run, so that there is one of it on a machine: every case has a run of its own.
+    seed = 100 + zlib.crc32(fault.encode())
+    projects.edit(root, "specs/all.yaml", "num_epochs: 1", f"num_epochs: 1\n    seed: {seed}")
+    commit_all(root, "another seed")
     try:
         said = crash(root, env, fault)
         converges(root, env)
@@ -145,14 +169,29 @@ def one(cold, env, place, fault):
     return None if said is not None else fault
 
 
-@pytest.mark.parametrize("action", ["kill", "raise", "enospc", "hang"])
-def test_after_a_fault_at_any_point_the_next_apply_converges(cold, env, points, tmp_path, action):
+def after_any_fault(cold, env, points, tmp_path, action):
     # `journal:n` and the named boundary are one place.
     places = [each for each in points if each.startswith(("journal:", "git.", "submit."))]
     assert len(places) > 15
     with ThreadPoolExecutor(2) as pool:
         ended = list(pool.map(lambda point: one(cold, env, tmp_path, f"{point}:{action}"), places))
     assert "\n".join(filter(None, ended)) == ""
+
+
+ACTIONS = ["kill", "raise", "enospc", "hang"]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_after_a_fault_at_any_point_the_next_apply_converges(cold, env, points, tmp_path, action):
+    after_any_fault(cold, env, points, tmp_path, action)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_and_so_does_one_with_containers(contained, env, docker, tmp_path, action):
+    points = passed_by(contained, env, tmp_path)
+    assert "submit.created:1" in points
+    after_any_fault(contained, env, points, tmp_path, action)
+    assert docker.names() == []
 
 
 # --------------------------------------------------------------------------------------- killed from outside

@@ -74,6 +74,15 @@ def test_one_after_another_where_nothing_is_said(tmp_path, env):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("second", "most"), [("{executor: local, concurrency: 1}", 2), ("{executor: local}", 1)])
+def test_two_runners_at_once_where_both_say_how_many(tmp_path, env, second, most):
+    yaml = projects.PROJECT.replace("{executor: local}", f"{{executor: local, concurrency: 1}}\n    other: {second}")
+    root = project(tmp_path, run("one", **SLOW), run("two", runner="other", **SLOW), yaml=yaml)
+    ftops(root, "apply", "--yes", env=env)
+    assert most_at_once([times(root, "one"), times(root, "two")]) == most
+
+
+@pytest.mark.slow
 def test_one_that_fails_takes_with_it_what_needs_it_and_nothing_else(tmp_path, env):
     bad = {"hyperparameters": {"num_epochs": 1, "learning_rate": 9.0}}
     root = project(

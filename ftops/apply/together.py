@@ -48,7 +48,8 @@ class _Turn:
 
 def is_wide(work: Work, plan: Plan) -> bool:
     """Whether the plan has trainings of which several may go on at once."""
-    return any(_runner(work, change)[1] > 1 for change in plan.changes if _trains(change))
+    trainings = [change for change in plan.changes if _trains(change)]
+    return len(trainings) > 1 and any(_runner(work, change)[1] for change in trainings)
 
 
 def together(work: Work, plan: Plan, one: One) -> Iterator[ChangeEnded]:
@@ -101,11 +102,14 @@ def _trains(change: Change) -> bool:
 
 def _has_room(work: Work, change: Change, going: Collection[Change]) -> bool:
     name, most = _runner(work, change)
-    return sum(_runner(work, each)[0] == name for each in going) < most
+    beside = [_runner(work, each) for each in going]
+    if most is None or any(limit is None for _, limit in beside):
+        return not beside
+    return sum(other == name for other, _ in beside) < most
 
 
-def _runner(work: Work, change: Change) -> tuple[str, int]:
-    """The name of the runner that a training is for, and how many it takes at once."""
+def _runner(work: Work, change: Change) -> tuple[str, int | None]:
+    """The name of the runner that a training is for, and how many it takes at once; None where one that goes on alone."""
     project = work.workspace.specs.project.spec
     run = work.workspace.specs.resources[change.address]
     name = (run.spec.runner if isinstance(run, TrainingRun) else None) or project.default_runner

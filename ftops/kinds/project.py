@@ -49,11 +49,12 @@ class Capabilities(Strict):
 class Runner(Strict):
     executor: Literal["local", "docker"] = Field(description="How a training is started.")
     engine: Literal["axolotl==0.19.0"] = Field(default="axolotl==0.19.0", description="The training engine.")
-    concurrency: int = Field(
-        default=1,
+    concurrency: int | None = Field(
+        default=None,
         ge=1,
         le=64,
-        description="How many trainings of one apply may go on at once; each is planned as if it had the runner alone.",
+        description="How many trainings of one apply may go on here at once, beside those of other runners that say so too; "
+        "when absent, one that goes on alone. Each is planned as if it had the runner for itself.",
     )
     capabilities: Capabilities = Field(default_factory=Capabilities)
     docker: Docker | None = Field(default=None, description=f"With executor docker: {Docker.__doc__}")
