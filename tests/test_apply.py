@@ -295,6 +295,35 @@ class TestKilled:
         assert resumed["output"] == f"runs/{resumed['id']}/attempt-2/output"
         ftops(root, "plan", "--detailed-exitcode", env=env)
 
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            "submit.taken:kill",
+            "submit.started:kill",
+            "submit.started:raise",
+            "Train.end:enospc",
+            "Train.ended:kill",
+            "CommitRecords.begun:kill",
+            "git.moved:kill",
+        ],
+    )
+    def test_after_a_fault_the_next_apply_converges(self, copy, fault):
+        """Some of the places and faults that test_crashes.py goes through with a stand-in."""
+        root, env = copy
+        edit(root, "specs/all.yaml", "lora_r: 4", "lora_r: 8")
+        commit_all(root, "a larger adapter")
+        code = -signal.SIGKILL if fault.endswith("kill") else 7
+        ftops(root, "apply", "--yes", env={**env, "FTOPS_FAULT": fault}, code=code)
+        ftops(root, "apply", "--yes", env=env)
+        lora = root / ".ftops/runs" / entry(root, "lora")["id"]
+        logged = [event["step"] for folder in lora.glob("attempt-*") for event in events(folder, "log")]
+        (end,) = [event for folder in lora.glob("attempt-*") for event in events(folder, "end")]
+        assert sorted(logged) == [*range(1, end["maxSteps"] + 1)], "one training's worth of steps"
+        assert entry(root, "lora")["phase"] == "succeeded"
+        assert git(root, "log", "--format=%s").splitlines().count("ftops: TrainingRun/lora succeeded") == 2
+        assert is_clean(root)
+        ftops(root, "plan", "--detailed-exitcode", env=env)
+
 
 def attempts_of(root, name, count):
     return sorted(path for path in attempts(root) if path.parent.name.startswith(f"{name}-"))[:count]
