@@ -1,10 +1,11 @@
 """`ftops apply` of one training beside bare `axolotl train` of the same config: seconds more, and steps a second; and how long
 it takes to be back at a training after ftops was killed.
 
-python benchmarks/training.py [--quick] [--rounds 2] [--steps 60]
+python benchmarks/training.py [--quick] [--rounds 2] [--steps 60] [--image IMAGE [--host unix:///run/docker.sock]]
 
 Data, base model and token cache are made before, so that both do nothing but train; each round has a seed of its own,
-because ftops trains nothing twice. Needs the engine (`ftops engine install`).
+because ftops trains nothing twice. Needs the engine (`ftops engine install`). With IMAGE ftops trains in containers of it,
+the engine of this machine mounted, beside `axolotl train` without a container.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from measure import FTOPS, ROOT, Command, Figures, environment, goal, heading, row, run
 
 SECONDS = 3.0
@@ -57,17 +59,18 @@ spec:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Wall seconds of the command, CPU seconds of the trainer, steps a second; and of ftops the wall seconds in which no
-    trainer ran, and the CPU seconds of the process that mirrors it to MLflow."""
+    """Wall seconds of the command, steps a second, CPU seconds of the trainer where it is no container's; and of ftops the wall
+    seconds in which no trainer ran, and the CPU seconds of the process that mirrors it to MLflow."""
 
     wall: float
-    cpu: float
     rate: float
+    cpu: float | None = None
     outside: float | None = None
     mirror: float | None = None
 
     def __str__(self) -> str:
-        text = f"   trainer: {self.cpu:.2f} s CPU, {self.rate:.1f} steps/s"
+        cpu = "" if self.cpu is None else f"{self.cpu:.2f} s CPU, "
+        text = f"   trainer: {cpu}{self.rate:.1f} steps/s"
         return (
             text if self.outside is None else f"{text}; {self.outside:.2f} s without; mirror: {self.mirror:.2f} s CPU"
         )
@@ -80,19 +83,27 @@ def main() -> None:
         "--rounds", type=int, default=2, help="an even number, so that each of the two goes first as often"
     )
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--image", help="train in containers of this image, which has Python and the C++ library")
+    parser.add_argument("--host", default="unix:///var/run/docker.sock", help="the socket of its Docker daemon")
     options = parser.parse_args()
     rounds, steps = (1, 4) if options.quick else (options.rounds, options.steps)
     with tempfile.TemporaryDirectory(prefix="ftops-benchmark-") as folder:
         project = Path(folder)
-        make(project, steps)
+        make(project, steps, {} if options.image is None else contained(options.image, options.host))
         print(heading(), flush=True)
         report(compare(project, rounds, steps))
         come_back(project)
 
 
-def make(project: Path, steps: int) -> None:
+def contained(image: str, host: str) -> dict[str, object]:
+    """The runners of a project that trains in containers."""
+    docker = {"image": image, "allow": [image], "host": host, "engine": "host"}
+    return {"spec": {"runners": {"contained": {"executor": "docker", "docker": docker}}, "defaultRunner": "contained"}}
+
+
+def make(project: Path, steps: int, runners: dict[str, object]) -> None:
     """A project whose data, base model and token cache a first training has left in the store."""
-    project.joinpath("ftops.yaml").write_text(PROJECT)
+    project.joinpath("ftops.yaml").write_text(PROJECT + (yaml.safe_dump(runners) if runners else ""))
     rows = (f"What is {number} and {number + 7}?,It is {2 * number + 7}." for number in range(ROWS))
     project.joinpath("sums.csv").write_text("\n".join(["instruction,output", *rows, ""]))
     project.joinpath("specs").mkdir()
@@ -143,8 +154,11 @@ def measured(log: Path, figures: Figures) -> Training:
     """What a training took. Waits for the mirror to end, so that it takes nothing from the next one."""
     handle = log.with_name("handle.json")
     if not handle.exists():
-        return Training(figures.wall, figures.user + figures.system, rate(log))
-    usage = os.wait4(json.loads(handle.read_text())["pid"], 0)[2]
+        return Training(figures.wall, rate(log), figures.user + figures.system)
+    cpu: float | None = None
+    with contextlib.suppress(KeyError, ChildProcessError):  # a container's processes are nobody's children here
+        usage = os.wait4(json.loads(handle.read_text())["pid"], 0)[2]
+        cpu = usage.ru_utime + usage.ru_stime
     mirror = 0.0
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -152,7 +166,7 @@ def measured(log: Path, figures: Figures) -> Training:
             mirror += other.ru_utime + other.ru_stime
     times = json.loads(log.with_name("result.json").read_text())
     outside = figures.wall - (times["endedAt"] - times["startedAt"])
-    return Training(figures.wall, usage.ru_utime + usage.ru_stime, rate(log), outside, mirror)
+    return Training(figures.wall, rate(log), cpu, outside, mirror)
 
 
 def bare_attempt(project: Path, number: int) -> Command:
@@ -223,7 +237,8 @@ def report(found: dict[str, list[Training]]) -> None:
     def of(name: str, figure: str) -> float:
         return statistics.median(getattr(each, figure) for each in found[name] if getattr(each, figure) is not None)
 
-    for figure in ("wall", "cpu", "rate"):
+    known = all(each.cpu is not None for each in found["ftops apply"])
+    for figure in ("wall", "cpu", "rate") if known else ("wall", "rate"):
         ours, bare = of("ftops apply", figure), of("axolotl train", figure)
         what = {"wall": "wall", "cpu": "CPU of the trainer", "rate": "steps a second"}[figure]
         print(f"ratio ftops apply : axolotl train: {what} {ours / bare:.2f} ({ours:.2f} : {bare:.2f})")

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.containers import IMAGE
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-def benchmark(name: str) -> str:
-    command = [sys.executable, str(FOLDER / name), "--quick"]
+def benchmark(name: str, *options: str) -> str:
+    command = [sys.executable, str(FOLDER / name), "--quick", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -70,6 +72,15 @@ def test_training():
     assert "ratio ftops apply : axolotl train: wall " in said
     assert "goal ftops apply above axolotl train: " in said
     assert "goal ftops apply until it follows again what a killed one left: " in said
+
+
+@pytest.mark.slow
+@pytest.mark.axolotl
+def test_training_in_a_container(docker):
+    said = benchmark("training.py", "--image", IMAGE, "--host", docker.url)
+    assert "ratio ftops apply : axolotl train: steps a second " in said
+    assert "goal ftops apply until it follows again what a killed one left: " in said
+    assert docker.names() == []
 
 
 def test_looking():
