@@ -103,11 +103,13 @@ def _take_back(found: _Found, step: int) -> None:
 def _add(found: _Found, at: float, figures: Mapping[str, Json]) -> None:
     """The figures at a step or second; not those that are known there already: a trainer tells an evaluation twice."""
     for name, value in figures.items():
-        if name not in PLACE and isinstance(value, int | float):
-            places, values = found.setdefault(name, ([], []))
-            if not places or at > places[-1]:
-                places.append(at)
-                values.append(value)
+        if name in PLACE or not isinstance(value, (float, int)):  # a union would take twice the time
+            continue
+        if (pair := found.get(name)) is None:
+            found[name] = ([at], [value])
+        elif not pair[0] or at > pair[0][-1]:
+            pair[0].append(at)
+            pair[1].append(value)
 
 
 def samples(lines: Iterable[Mapping[str, Json]]) -> dict[str, Series]:
