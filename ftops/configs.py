@@ -211,8 +211,7 @@ def run_values(
 def _base_model(run: TrainingRun, change: Change, changes: Mapping[Address, Change], workspace: Workspace) -> str:
     spec = run.spec.base_model
     if spec.run is not None:
-        needed = changes[run_address(spec.run)].digest
-        return f"../../{run_id(spec.run, needed or '')}/output"
+        return f"../../{changes[run_address(spec.run)].run_id}/output"
     if spec.path is not None:
         attempt = workspace.store.attempt(run_id(run.metadata.name, change.digest or ""), 1)
         return os.path.relpath(workspace.root / spec.path, attempt)

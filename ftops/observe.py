@@ -24,11 +24,13 @@ from ftops.records import (
     Record,
     RunEntry,
     RunRecord,
+    SweepRecord,
     is_record,
     parse,
 )
 from ftops.spec import Specs
 from ftops.store import Store, file_identity, open_regular
+from ftops.sweeps import Choice
 from ftops.trainer.config import shipped_templates, template_for, template_sources
 from ftops.values import (
     Address,
@@ -94,6 +96,7 @@ def observe(workspace: Workspace) -> Observed:
         runs=recorded.runs,
         versions=recorded.versions,
         experiments=recorded.experiments,
+        sweeps=recorded.sweeps,
         live=live_runs(workspace),
         templates=_own_templates(workspace),
         prepared=_names(workspace.store.root / "data", "manifest.json"),
@@ -143,6 +146,7 @@ class _Recorded:
     runs: dict[str, RunHistory] = field(default_factory=dict)
     versions: dict[str, dict[str, VersionState]] = field(default_factory=dict)
     experiments: dict[str, ExperimentState] = field(default_factory=dict)
+    sweeps: dict[str, Choice] = field(default_factory=dict)
 
 
 def _recorded(texts: Mapping[str, bytes]) -> _Recorded:
@@ -156,7 +160,9 @@ def _recorded(texts: Mapping[str, bytes]) -> _Recorded:
             case DatasetRecord(metadata=metadata) as record:
                 found.datasets[metadata.name] = _dataset(record)
             case RunRecord(metadata=metadata) as record:
-                found.runs[metadata.name] = _history(record)
+                found.runs[metadata.name] = history(record)
+            case SweepRecord(metadata=metadata) as record:
+                found.sweeps[metadata.name] = record.choice
             case ModelRecord(metadata=metadata, status=status):
                 state = VersionState(status.run, status.run_digest, status.aliases, status.tags)
                 found.versions.setdefault(metadata.name, {})[metadata.version] = state
@@ -175,7 +181,8 @@ def _dataset(record: DatasetRecord) -> DatasetState:
     return DatasetState(status.digest, status.inputs, sources, status.phase == "pruned", status.same_rows, rows)
 
 
-def _history(record: RunRecord) -> RunHistory:
+def history(record: RunRecord) -> RunHistory:
+    """What planning needs of the record of a run."""
     return RunHistory(record.status.current, {key: _trained(key, entry) for key, entry in record.status.runs.items()})
 
 
@@ -210,7 +217,7 @@ def _trained(key: str, entry: RunEntry) -> TrainedRun:
         ).total_seconds()
     memory = entry.metrics.get("memoryGib")
     used = None if memory is None else round(memory * 2**30)
-    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds, used)
+    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds, used, entry.measured)
 
 
 # ---------------------------------------------------------------------------------------------------- store
@@ -357,6 +364,11 @@ def _standing(address: Address, store: Store, observed: Observed, live: Mapping[
         return Standing(address, "pending" if state is None else state.verdict or state.state)
     if address.kind == "Model":
         return Standing(address, "registered" if observed.versions.get(address.name) else "pending")
+    if (swept := observed.sweeps.get(address.name)) is not None:
+        best = swept.best
+        return (
+            Standing(address, "failed") if best is None else Standing(address, "chosen", run_id(best.name, best.digest))
+        )
     run, history = live.get(address.name), observed.runs.get(address.name)
     if run is not None and (run.state is RunState.RUNNING or history is None):
         from ftops.training import remaining_seconds  # see _live

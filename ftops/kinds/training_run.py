@@ -19,6 +19,7 @@ from ftops.kinds.limits import Budget, EarlyStopping, Retry
 from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
 from ftops.kinds.standing import RERUN, is_made, is_stopped, rerun_after, standing, unfinished
+from ftops.kinds.sweep import SweepSpec, unrecorded
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
 from ftops.values import (
@@ -103,6 +104,7 @@ class TrainingRunSpec(Strict):
         default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
     )
     tracking: RunTracking = Field(default_factory=RunTracking)
+    sweep: SweepSpec | None = Field(default=None, description=SweepSpec.__doc__)
 
     @field_validator("datasets")
     @classmethod
@@ -140,6 +142,16 @@ class TrainingRunSpec(Strict):
             raise PydanticCustomError(
                 "distributed", "distributed says it already: leave out the hyperparameter {key}", {"key": both[0]}
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_sweep(self) -> TrainingRunSpec:
+        if self.sweep is not None and (both := sorted(self.sweep.parameters.keys() & self.hyperparameters.keys())):
+            raise PydanticCustomError(
+                "sweep", "sweep tries values of {key}: leave it out of hyperparameters", {"key": both[0]}
+            )
+        if self.sweep is not None and (why := unrecorded(self.sweep, self.checkpoints)):
+            raise PydanticCustomError("sweep", "sweep can't choose: {why}", {"why": why})
         return self
 
     @property

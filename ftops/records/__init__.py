@@ -24,6 +24,7 @@ from ftops.records.models import (
     RunStatus,
     SourceEntry,
 )
+from ftops.records.sweep import MemberEntry, SweepRecord, SweepStatus
 from ftops.records.text import HEADER, Record, dump, is_record, parse, tree_of
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ExperimentRecord",
     "ExperimentStatus",
     "FileEntry",
+    "MemberEntry",
     "ModelDigests",
     "ModelRecord",
     "ModelRecordMetadata",
@@ -51,6 +53,8 @@ __all__ = [
     "RunRecord",
     "RunStatus",
     "SourceEntry",
+    "SweepRecord",
+    "SweepStatus",
     "dump",
     "instead",
     "is_record",

@@ -9,6 +9,7 @@ from typing import Final
 
 from ftops.estimates import Cost, Estimate
 from ftops.numbers import gib, percent
+from ftops.sweeps import Choose
 from ftops.values import (
     Action,
     Analyze,
@@ -112,6 +113,8 @@ def step_text(step: Step) -> str:  # noqa: C901  (a case for each kind of step)
             text = f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}"
         case Analyze(experiment=experiment, phase=phase, opens=opens):
             text = f"look at the data of {experiment}{f', phase {phase}, which begins' if opens else ''}"
+        case Choose(sweep=sweep, metric=metric, mode=mode):
+            text = f"choose the best of {sweep}: the {'lowest' if mode == 'min' else 'highest'} {metric}"
         case CommitRecords(address=address):
             text = f"commit the record of {address}"
     return clean(text)
