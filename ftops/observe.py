@@ -14,6 +14,7 @@ from ftops.errors import Diagnostic, ExternalError
 from ftops.fields import fixed_part
 from ftops.git.repository import Repository, open_repository
 from ftops.kinds.experiment import Experiment
+from ftops.kinds.sweep_runs import Sweep
 from ftops.kinds.training_run import TrainingRun
 from ftops.records import (
     FOLDER,
@@ -352,7 +353,19 @@ def standings(workspace: Workspace, observed: Observed) -> tuple[Standing, ...]:
     for run in observed.live.values():
         if run.name not in live or run.state is RunState.RUNNING:
             live[run.name] = run
-    return tuple(_standing(address, workspace.store, observed, live) for address in workspace.specs.resources)
+    return tuple(
+        _chosen(address, observed.sweeps.get(address.name))
+        if isinstance(resource, Sweep)
+        else _standing(address, workspace.store, observed, live)
+        for address, resource in workspace.specs.resources.items()
+    )
+
+
+def _chosen(address: Address, choice: Choice | None) -> Standing:
+    """Where a sweep stands: it has chosen, could not, or has not begun to."""
+    if choice is None or choice.best is None:
+        return Standing(address, "pending" if choice is None else "failed")
+    return Standing(address, "chosen", run_id(choice.best.name, choice.best.digest))
 
 
 def _standing(address: Address, store: Store, observed: Observed, live: Mapping[str, Run]) -> Standing:
@@ -364,11 +377,6 @@ def _standing(address: Address, store: Store, observed: Observed, live: Mapping[
         return Standing(address, "pending" if state is None else state.verdict or state.state)
     if address.kind == "Model":
         return Standing(address, "registered" if observed.versions.get(address.name) else "pending")
-    if (swept := observed.sweeps.get(address.name)) is not None:
-        best = swept.best
-        return (
-            Standing(address, "failed") if best is None else Standing(address, "chosen", run_id(best.name, best.digest))
-        )
     run, history = live.get(address.name), observed.runs.get(address.name)
     if run is not None and (run.state is RunState.RUNNING or history is None):
         from ftops.training import remaining_seconds  # see _live

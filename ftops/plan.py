@@ -40,7 +40,7 @@ def make_plan(
     resources = specs.resources
     chosen = _chosen(resources, _addresses(targets, resources), _addresses(excludes, resources))
     planned: dict[Address, Change] = {}
-    faults: list[Diagnostic] = []
+    faults = _sweeps(resumed, resources)
     again = _reruns(reruns, resources, chosen)
     context = Context(specs.project, resources, observed, planned, specs.where, resumed, again)
     for address in ordered(resources):
@@ -133,12 +133,7 @@ def _reruns(
         for each in sorted(named)
         if each.kind != kind
     ]
-    sweeps = [(each, resources[each]) for each in sorted(named)]
-    faults += [
-        Diagnostic("a sweep trains nothing itself", hint=f"name members: {', '.join(sweep.members)}", address=str(each))
-        for each, sweep in sweeps
-        if isinstance(sweep, Sweep)
-    ]
+    faults += _sweeps(named, resources)
     faults += [
         Diagnostic(
             "it can't be run again: it is not among what is planned", hint="see --target, --exclude", address=str(each)
@@ -148,6 +143,17 @@ def _reruns(
     if faults:
         raise PlanError(*faults)
     return named
+
+
+def _sweeps(named: Collection[Address], resources: Mapping[Address, Resource]) -> list[Diagnostic]:
+    """What to say of the sweeps among the trainings that a person named: it is their members that train."""
+    found = [each for address in sorted(named) if isinstance(each := resources.get(address), Sweep)]
+    return [
+        Diagnostic(
+            "a sweep trains nothing itself", hint=f"name members: {', '.join(each.members)}", address=str(each.address)
+        )
+        for each in found
+    ]
 
 
 def _chosen(

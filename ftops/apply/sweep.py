@@ -6,7 +6,7 @@ from ftops.apply.news import Notice
 from ftops.apply.register import commit
 from ftops.apply.work import Work
 from ftops.errors import Diagnostic, ExternalError, RunFailed
-from ftops.kinds.sweep import point_text
+from ftops.kinds.sweep import choice_text, point_text
 from ftops.kinds.sweep_runs import Sweep
 from ftops.observe import history
 from ftops.records import FOLDER, RunRecord, SweepRecord
@@ -26,7 +26,7 @@ def choose_member(work: Work, change: Change) -> str:
     record = SweepRecord.of(sweep.metadata.name, found, work.observed.commit)
     work.pending[record.path] = record
     if found.best is not None:
-        return f"{found.chosen}, {found.metric} {found.best.value:.6g}: {found.why}"
+        return choice_text(found)
     try:
         work.tell(Notice(commit(work, change)))
     except ExternalError as error:  # must not hide why nothing is chosen

@@ -14,6 +14,8 @@ from pydantic_core import PydanticCustomError
 
 from ftops.fields import NAME_PATTERN, Strict
 from ftops.kinds.checkpoints import Best, Checkpoints
+from ftops.numbers import trimmed
+from ftops.sweeps import Choice
 from ftops.trainer.metrics import better
 from ftops.values import Json, canonical, digest
 
@@ -90,6 +92,16 @@ class SweepSpec(Strict):
             )
         return self
 
+    def unfit(self, given: Mapping[str, Json] | None, checkpoints: Checkpoints | None) -> str:
+        """Why a training with these hyperparameters and checkpoints can't be swept so; empty where it can."""
+        if both := sorted(self.parameters.keys() & (given or {}).keys()):
+            return f"it tries values of {both[0]}: leave that out of hyperparameters"
+        metric = self.best.metric
+        own = None if checkpoints is None or checkpoints.best is None else checkpoints.best.metric
+        if checkpoints is not None and better(metric) is None and metric != own:
+            return f"records have {metric} only where checkpoints.best names it too"
+        return ""
+
     def points(self) -> tuple[Point, ...]:
         """The values of each member, in the order of the grid.
 
@@ -123,12 +135,11 @@ def point_text(point: Mapping[str, Json]) -> str:
     )
 
 
-def unrecorded(sweep: SweepSpec, checkpoints: Checkpoints) -> str:
-    """Why no record would have the metric by which a sweep chooses; empty where they have it."""
-    own = None if checkpoints.best is None else checkpoints.best.metric
-    if better(sweep.best.metric) or sweep.best.metric == own:
-        return ""
-    return f"records have {sweep.best.metric} only where checkpoints.best names it too"
+def choice_text(found: Choice) -> str:
+    """`search-lr-2e-4, eval_loss 1.234: lowest eval_loss of 4`; only the reason where nothing is chosen."""
+    if found.best is None:
+        return found.why
+    return f"{found.chosen}, {found.metric} {trimmed(found.best.value)}: {found.why}"
 
 
 def _spelled(value: Json) -> str:

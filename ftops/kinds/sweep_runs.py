@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ftops.fields import Name
 from ftops.kinds.resource import Context, Reference, noop
-from ftops.kinds.sweep import Point, SweepSpec, point_text
+from ftops.kinds.sweep import Point, SweepSpec, choice_text, point_text
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.sweeps import Choice, Choose, MemberResult, choose
 from ftops.values import Action, Address, Change, ChangeClass, CommitRecords, Reason, RunHistory, RunState
@@ -86,7 +86,7 @@ class Sweep(TrainingRun):
         if not going and found.best is not None and found == recorded:
             return noop(
                 self.address,
-                _chose(found),
+                choice_text(found),
                 advice=_failures(found),
                 digest=found.best.digest,
                 needs=self.addresses,
@@ -97,10 +97,10 @@ class Sweep(TrainingRun):
             self.address,
             Action.CREATE if recorded is None else Action.UPDATE,
             ChangeClass.REGISTER,
-            reasons=_reasons(recorded, found, open_=sure is None),
+            reasons=_reasons(recorded, found, len(going)),
             steps=steps,
             needs=self.addresses,
-            note="" if sure is None else _chose(found),
+            note="" if sure is None else choice_text(found),
             digest=None if sure is None else sure.digest,
             chosen="" if sure is None else sure.name,
         )
@@ -115,28 +115,22 @@ def _result(name: str, point: Point, digest: str, history: RunHistory | None, me
     return MemberResult(name, point, digest, run.phase.value, value, reason)
 
 
-def _chose(found: Choice) -> str:
-    value = None if found.best is None else found.best.value
-    return f"{found.chosen}: {found.metric} {value:.6g}, {found.why}"
-
-
 def _failures(found: Choice) -> tuple[str, ...]:
     """That others failed, said as long as it is so."""
     names = ", ".join(each.name for each in found.failed)
     return (f"{names} failed; {found.chosen} was chosen among the others",) if names else ()
 
 
-def _reasons(recorded: Choice | None, found: Choice, *, open_: bool) -> tuple[Reason, ...]:
-    """Which members came and went, and what was chosen by another measure, or is chosen now."""
-    before = () if recorded is None else tuple(each.name for each in recorded.members)
-    now = tuple(each.name for each in found.members)
+def _reasons(recorded: Choice | None, found: Choice, going: int) -> tuple[Reason, ...]:
+    """Which members came and went, by what they are compared now, and what is chosen; `going` of them are to be trained."""
+    before = [] if recorded is None else sorted(each.name for each in recorded.members)
+    chosen = f"the best, {going} of {len(found.members)} being trained" if going else found.chosen
     fields: list[tuple[str, Json, Json]] = [
-        ("sweep.members", sorted(before) or None, sorted(now)),
+        ("sweep.members", before or None, sorted(each.name for each in found.members)),
         ("sweep.best.metric", recorded and recorded.metric, found.metric),
         ("sweep.best.mode", recorded and recorded.mode, found.mode),
         ("sweep.mayFail", None if recorded is None else recorded.may_fail, found.may_fail),
+        ("chosen", (recorded and recorded.chosen) or None, chosen or found.why),
     ]
-    if not open_:
-        fields.append(("chosen", (recorded and recorded.chosen) or None, found.chosen))
     changed = tuple(Reason(field, old, new) for field, old, new in fields if old != new)
-    return changed or (Reason("chosen", (recorded and recorded.chosen) or None, "by what is trained now"),)
+    return changed or (Reason("measured", "as recorded", "anew"),)

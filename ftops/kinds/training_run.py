@@ -19,7 +19,7 @@ from ftops.kinds.limits import Budget, EarlyStopping, Retry
 from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
 from ftops.kinds.standing import RERUN, is_made, is_stopped, rerun_after, standing, unfinished
-from ftops.kinds.sweep import SweepSpec, unrecorded
+from ftops.kinds.sweep import SweepSpec
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
 from ftops.values import (
@@ -144,15 +144,13 @@ class TrainingRunSpec(Strict):
             )
         return self
 
-    @model_validator(mode="after")
-    def _can_sweep(self) -> TrainingRunSpec:
-        if self.sweep is not None and (both := sorted(self.sweep.parameters.keys() & self.hyperparameters.keys())):
-            raise PydanticCustomError(
-                "sweep", "sweep tries values of {key}: leave it out of hyperparameters", {"key": both[0]}
-            )
-        if self.sweep is not None and (why := unrecorded(self.sweep, self.checkpoints)):
-            raise PydanticCustomError("sweep", "sweep can't choose: {why}", {"why": why})
-        return self
+    @field_validator("sweep")
+    @classmethod
+    def _can_sweep(cls, value: SweepSpec | None, info: ValidationInfo) -> SweepSpec | None:
+        # Of the field, as above; what it is compared with may be wrong itself.
+        if value is not None and (why := value.unfit(info.data.get("hyperparameters"), info.data.get("checkpoints"))):
+            raise PydanticCustomError("sweep", "{why}", {"why": why})
+        return value
 
     @property
     def portions(self) -> tuple[Portion, ...]:
