@@ -211,6 +211,31 @@ def test_nothing_is_chosen_and_nothing_recorded_before_members_have_ended(tmp_pa
     assert told.splitlines()[0] == "search has chosen nothing: 4 of its 4 members not trained yet"
 
 
+@pytest.mark.slow
+@pytest.mark.axolotl
+def test_the_real_engine_trains_two_members(tmp_path):
+    made = {"family": "llama", "hiddenSize": 16, "layers": 1, "heads": 2, "vocabSize": 512}
+    plain = {"max_steps": 4, "micro_batch_size": 4, "sequence_len": 512}
+    root = projects.write(
+        tmp_path / "project",
+        dataset(split={"train": 0.8, "validation": 0.2, "test": 0}),
+        run(
+            "search",
+            {"init": made},
+            hyperparameters=plain,
+            checkpoints={"every": 2},
+            sweep={"parameters": {"learning_rate": [1e-5, 1e-2]}},
+        ),
+        model("chat", {"1.0.0": {"run": "search"}}),
+    )
+    commit_all(root)
+    ftops(root, "apply", "--yes", env=environment(tmp_path / "home"), timeout=600)
+    found = status(root)
+    values = {each["name"]: each["metric"] for each in found["members"]}
+    assert found["chosen"] == min(values, key=values.get) == "search-lr-1e-2"
+    assert status(root, "registry/models/chat/1.0.0.yaml")["run"] == "search-lr-1e-2"
+
+
 # ------------------------------------------------------------------------------------------------- without a project
 
 
