@@ -192,17 +192,7 @@ class TrainingRun(Resource):
         if not again and done is not None and done.phase is RunState.SUCCEEDED and history is not None:
             if history.current == identity:
                 return noop(self.address, "trained as specified", digest=identity, inputs=inputs, needs=needs)
-            return Change(
-                self.address,
-                Action.UPDATE,
-                ChangeClass.REGISTER,
-                reasons=differences(history.runs[history.current].inputs, inputs),
-                steps=(CommitRecords(self.address),),
-                needs=needs,
-                digest=identity,
-                inputs=inputs,
-                note=f"an earlier run of just this, {run_id(name, identity)}, is used again",
-            )
+            return self._used_again(history, identity, inputs)
         before = None if history is None else history.runs[history.current].inputs
         reasons = differences(before or {}, inputs) if before != inputs else (unfinished(done, live),)
         change_class, resume_run = self._class(before, reasons, live, history.current if history else None)
@@ -253,6 +243,19 @@ class TrainingRun(Resource):
             inputs=inputs,
             note=note,
             held=True,
+        )
+
+    def _used_again(self, history: RunHistory, identity: str, inputs: Json) -> Change:
+        return Change(
+            self.address,
+            Action.UPDATE,
+            ChangeClass.REGISTER,
+            reasons=differences(history.runs[history.current].inputs, inputs),
+            steps=(CommitRecords(self.address),),
+            needs=tuple(reference.target for reference in self.references()),
+            digest=identity,
+            inputs=inputs,
+            note=f"an earlier run of just this, {run_id(self.metadata.name, identity)}, is used again",
         )
 
     def _known(self, inputs: Json, history: RunHistory | None, context: Context) -> Json:
