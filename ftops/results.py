@@ -13,6 +13,7 @@ from ftops import checkpoints, tracking
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import follow
 from ftops.jobs import JobState, early_end
+from ftops.kinds.training_run import MERGED
 from ftops.observe import Workspace
 from ftops.pipeline import read_manifest
 from ftops.records import (
@@ -21,6 +22,7 @@ from ftops.records import (
     DatasetRecord,
     DatasetStatus,
     FileEntry,
+    MergedWeights,
     ModelDigests,
     ModelRecord,
     ModelRecordMetadata,
@@ -232,6 +234,18 @@ def model_record(step: RegisterVersion, run: RunRecord, commit: str | None) -> M
             input_commit=commit,
         ),
     )
+
+
+def with_merged(record: ModelRecord, store: Store) -> ModelRecord:
+    """`record` with the merged weights of its adapter. Raises ExternalError where they are not whole any more."""
+    output = Path(record.status.output).with_name(MERGED)
+    files = checkpoints.final_weights(store.root / output)
+    if isinstance(files, checkpoints.Torn):
+        hint = f"remove {files.path} and run `ftops apply` again: they are merged anew"
+        raise ExternalError(Diagnostic(f"{output}: its merged weights are not whole: {files.reason}", hint=hint))
+    entries = {name: FileEntry(sha256=each.sha256, size=each.size) for name, each in files.items()}
+    merged = MergedWeights(output=output.as_posix(), size=sum(each.size for each in entries.values()), weights=entries)
+    return record.model_copy(update={"status": record.status.model_copy(update={"merged": merged})})
 
 
 def labelled(record: ModelRecord, step: LabelVersion) -> ModelRecord:

@@ -138,6 +138,14 @@ class ModelDigests(Strict):
     weights: dict[str, FileEntry]
 
 
+class MergedWeights(Strict):
+    """The adapter of a version merged into its base model: the folder in the store, its bytes, and the digest of each file."""
+
+    output: str
+    size: int
+    weights: dict[str, FileEntry]
+
+
 class ModelStatus(Strict):
     phase: Literal["registered"]
     run: Name
@@ -148,6 +156,7 @@ class ModelStatus(Strict):
     size: int
     digests: ModelDigests
     output: str
+    merged: MergedWeights | None = None
     mlflow: str
     aliases: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
