@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ftops import checkpoints, tracking
+from ftops import checkpoints, samples, tracking
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import follow
 from ftops.jobs import JobState, early_end
@@ -121,6 +121,7 @@ def run_entry(identity: str, store: Store) -> RunEntry:
     if isinstance(weights, checkpoints.Torn):
         raise ExternalError(Diagnostic(f"{weights.path}: its final weights are damaged: {weights.reason}"))
     events = follow(store.attempt(identity, final)).events
+    answers = samples.read_samples(store, identity, final) if about.get("recordSamples") else None
     return entry.model_copy(
         update={
             "weights": {path: FileEntry(sha256=each.sha256, size=each.size) for path, each in weights.items()},
@@ -128,6 +129,7 @@ def run_entry(identity: str, store: Store) -> RunEntry:
             "steps": events[-1].get("step"),
             "max_steps": events[-1].get("maxSteps"),
             "metrics": _metrics(events),
+            "samples": None if answers is None else samples.masked(answers),
         }
     )
 

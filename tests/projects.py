@@ -152,7 +152,7 @@ STAND_IN = """\
 # It is best at step 4 on the validation split, where there is one, and can end early after that. With seed 9 its first attempt
 # is killed after step 5, and it takes longer with seed 7. A file `mood` in the store makes it `fail` at step 5, or `slow`, and
 # other weights. On TERM it finishes its step, saves a checkpoint and ends. It merges what it calls an adapter too, unless its mood
-# is to `fail`; it merges `nothing`, or what is `nan`.
+# is to `fail`; it merges `nothing`, or what is `nan`. Samples of 7 tokens it gives, one of them.
 import json, os, shutil, signal, struct, sys, time, yaml, zipfile
 assert sys.argv[1:] in (["train", "config.yaml", "--launcher", "python"], ["merge-lora", "config.yaml"]), sys.argv
 config = yaml.safe_load(open("config.yaml"))
@@ -225,6 +225,10 @@ for step in range(first + 1, steps + 1):
     early = 0 < config.get("early_stopping_patience", 0) <= worse
     if told or early:
         break
+if os.environ.get("FTOPS_SAMPLE_TOKENS") == "7":
+    said = {{"prompt": "<b>Hi</b> ![x](y) ```", "reference": "call 010-1234-5678", "after": "step " + str(step)}}
+    rows = [said if source else {{**said, "before": "untaught"}}]
+    json.dump({{"split": "train", "rows": rows}}, open("samples.json", "w"))
 save("output")
 event("end", step, **({{"stopped": "early"}} if early else {{}}))
 print("done", flush=True)

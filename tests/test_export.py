@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ftops import engine, gc, merged
+from ftops import gc, merged
 from ftops.checkpoints import Torn
 from ftops.observe import open_workspace
 from tests import projects
@@ -197,7 +197,7 @@ class TestTrouble:
     def test_killed_before_it_is_recorded_the_same_weights_are_used(self, tmp_path, env):
         root = project(tmp_path / "project")
         ftops(root, "apply", "--yes", "--target", "TrainingRun/lora", env=env)
-        killed = {**env, "FTOPS_FAULT": "RegisterVersion.before:kill"}
+        killed = {**env, "FTOPS_FAULT": "RegisterVersion.begin:kill"}
         ftops(root, "apply", "--yes", env=killed, code=-signal.SIGKILL)
         (made,) = root.glob(".ftops/runs/lora-*/attempt-1/merged")
         inode = made.stat().st_ino
@@ -207,7 +207,7 @@ class TestTrouble:
 
     def test_damaged_since_they_are_not_registered(self, tmp_path, env):
         root = project(tmp_path / "project")
-        killed = {**env, "FTOPS_FAULT": "RegisterVersion.before:kill"}
+        killed = {**env, "FTOPS_FAULT": "RegisterVersion.begin:kill"}
         ftops(root, "apply", "--yes", env=killed, code=-signal.SIGKILL)
         (made,) = root.glob(".ftops/runs/lora-*/attempt-1/merged/model.safetensors")
         made.write_bytes(made.read_bytes()[:-1])

@@ -31,6 +31,8 @@ from ftops.trainer.faults import HINTS, Fault
 from ftops.training import Ended, Start, Training, final_attempt, publish_output, train
 from ftops.values import Json, MergeWeights, Run, RunState
 
+NOT_ITS: Final = ("README.md", "debug.log")
+"""What the engine copies from the base model that says nothing of this one."""
 TOKENIZER: Final = ("tokenizer", "special_tokens_map", "added_tokens", "vocab", "merges", "spiece", "chat_template")
 """How the files of a tokenizer begin. The run has its own: its chat template and tokens need not be the base's."""
 
@@ -152,6 +154,8 @@ def _finish(folder: Path, adapter: Path, base: Path | None, config: Json) -> str
     if folder.is_symlink() or not folder.is_dir():
         return "it exited with 0 and left no merged weights"
     try:
+        for name in NOT_ITS:
+            (folder / name).unlink(missing_ok=True)
         for file in sorted(adapter.iterdir()):
             if file.is_file() and not file.is_symlink() and file.name.startswith(TOKENIZER):
                 (folder / file.name).unlink(missing_ok=True)

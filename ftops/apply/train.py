@@ -141,6 +141,7 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
             "FTOPS_EVENTS": "events.jsonl",
             "FTOPS_BAD_LOSS": run.spec.bad_loss,
             "FTOPS_MAX_OVER_LENGTH": str(run.spec.max_over_length),
+            **_samples(run),
         },
         timeout=_limit(work, change, runner),
         reads=tuple(_reads(work, change, source)),
@@ -154,9 +155,18 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
         "runner": run.spec.runner or work.workspace.specs.project.spec.default_runner,
         "configDigest": config.digest,
         "inputCommit": work.observed.commit,
+        **({"recordSamples": True} if run.spec.samples.record else {}),
         **({"rerunAfter": step.rerun_after} if step.rerun_after else {}),
     }
     return Start(job, about)
+
+
+def _samples(run: TrainingRun) -> dict[str, str]:
+    """What the trainer is told of samples; a model that scores answers gives none."""
+    spec = run.spec.samples
+    if run.spec.method == "reward" or not spec.prompts:
+        return {}
+    return {"FTOPS_SAMPLES": str(spec.prompts), "FTOPS_SAMPLE_TOKENS": str(spec.max_new_tokens)}
 
 
 def _limit(work: Work, change: Change, runner: Runner) -> float:

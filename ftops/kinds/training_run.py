@@ -18,6 +18,7 @@ from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.limits import Budget, EarlyStopping, Retry
 from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
+from ftops.kinds.samples import Samples
 from ftops.kinds.standing import RERUN, is_made, is_stopped, rerun_after, standing, unfinished
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
@@ -106,6 +107,7 @@ class TrainingRunSpec(Strict):
         default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
     )
     tracking: RunTracking = Field(default_factory=RunTracking)
+    samples: Samples = Field(default_factory=Samples, description=Samples.__doc__)
 
     @field_validator("datasets")
     @classmethod

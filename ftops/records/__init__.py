@@ -23,6 +23,8 @@ from ftops.records.models import (
     RunEntry,
     RunRecord,
     RunStatus,
+    Sample,
+    Samples,
     SourceEntry,
 )
 from ftops.records.text import HEADER, Record, dump, is_record, parse, tree_of
@@ -52,6 +54,8 @@ __all__ = [
     "RunEntry",
     "RunRecord",
     "RunStatus",
+    "Sample",
+    "Samples",
     "SourceEntry",
     "dump",
     "instead",
