@@ -15,6 +15,7 @@ from ftops.fields import fixed_part
 from ftops.git.repository import Repository, open_repository
 from ftops.kinds.experiment import Experiment
 from ftops.kinds.training_run import TrainingRun
+from ftops.recorded import ExperimentState, VersionState
 from ftops.records import (
     FOLDER,
     Attempt,
@@ -33,14 +34,12 @@ from ftops.trainer.config import shipped_templates, template_for, template_sourc
 from ftops.values import (
     Address,
     DatasetState,
-    ExperimentState,
     Observed,
     Run,
     RunHistory,
     RunState,
     Source,
     TrainedRun,
-    VersionState,
     digest,
     run_id,
 )
@@ -158,7 +157,8 @@ def _recorded(texts: Mapping[str, bytes]) -> _Recorded:
             case RunRecord(metadata=metadata) as record:
                 found.runs[metadata.name] = _history(record)
             case ModelRecord(metadata=metadata, status=status):
-                state = VersionState(status.run, status.run_digest, status.aliases, status.tags)
+                labels, merged = (status.aliases, status.tags), status.merged is not None
+                state = VersionState(status.run, status.run_digest, *labels, status.output, merged)
                 found.versions.setdefault(metadata.name, {})[metadata.version] = state
             case ExperimentRecord(metadata=metadata) as record:
                 found.experiments[metadata.name] = _experiment(record)

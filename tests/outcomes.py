@@ -7,11 +7,12 @@ from dataclasses import replace
 import yaml
 
 from ftops.plan import make_plan
+from ftops.recorded import ExperimentState, VersionState
 from ftops.spec import load
 from ftops.values import (
+    AddMerged,
     Analyze,
     DatasetState,
-    ExperimentState,
     LabelVersion,
     MakeBaseModel,
     PrepareData,
@@ -19,7 +20,6 @@ from ftops.values import (
     RunHistory,
     RunState,
     TrainedRun,
-    VersionState,
     run_id,
 )
 
@@ -103,6 +103,8 @@ def _registered(change, specs, observed, _):
                 run = specs.resources[change.address].spec.versions[version].run
                 (digest,) = (key for key in observed.runs[run].runs if run_id(run, key) == identity)
                 versions[version] = VersionState(run, digest)
+            case AddMerged(version=version):
+                versions[version] = replace(versions[version], merged=True)
             case LabelVersion(version=version, aliases=aliases, tags=tags):
                 versions[version] = replace(versions[version], aliases=aliases, tags=tags)
     return replace(observed, versions={**observed.versions, change.address.name: versions})

@@ -11,7 +11,7 @@ from ftops.errors import Diagnostic, ExternalError
 from ftops.kinds.model import ARCHIVED
 from ftops.looks import take_look
 from ftops.records import FOLDER, ExperimentRecord, ModelRecord, Record, RunRecord, RunStatus
-from ftops.values import Analyze, Change, LabelVersion, RegisterVersion, run_id
+from ftops.values import AddMerged, Analyze, Change, LabelVersion, RegisterVersion, run_id
 
 
 def register(work: Work, step: RegisterVersion) -> str:
@@ -24,13 +24,25 @@ def register(work: Work, step: RegisterVersion) -> str:
     return f"{step.model}@{step.version}, {record.status.size:,} bytes"
 
 
+def add_merged(work: Work, step: AddMerged) -> str:
+    record = results.with_merged(_version(work, step), work.store)
+    work.pending[record.path] = record
+    return "" if record.status.merged is None else f"{record.status.merged.size:,} bytes"
+
+
 def label(work: Work, step: LabelVersion) -> str:
+    record = results.labelled(_version(work, step), step)
+    work.pending[record.path] = record
+    return ", ".join(step.aliases) or "no alias"
+
+
+def _version(work: Work, step: AddMerged | LabelVersion) -> ModelRecord:
+    """The record of a version as it is written next, or as it is."""
     path = f"{FOLDER}models/{step.model}/{step.version}.yaml"
     record = work.pending.get(path) or work.write_back.records.get(path)
     if not isinstance(record, ModelRecord):
         raise ExternalError(Diagnostic(f"{path} is gone"))
-    work.pending[path] = results.labelled(record, step)
-    return ", ".join(step.aliases) or "no alias"
+    return record
 
 
 def look(work: Work, change: Change, step: Analyze) -> str:
@@ -112,6 +124,7 @@ def _ask_for_versions(work: Work, records: Iterable[Record]) -> None:
                     version=record.metadata.version,
                     run_id=record.status.run_id,
                     weights=record.status.output,
+                    merged=None if (merged := record.status.merged) is None else merged.output,
                     aliases=aliases,
                     tags=record.status.tags,
                     archived=ARCHIVED in record.status.aliases,

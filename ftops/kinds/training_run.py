@@ -18,6 +18,7 @@ from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.limits import Budget, EarlyStopping, Retry
 from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
+from ftops.kinds.samples import Samples
 from ftops.kinds.standing import RERUN, is_made, is_stopped, rerun_after, standing, unfinished
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
@@ -29,6 +30,7 @@ from ftops.values import (
     CommitRecords,
     Json,
     MakeBaseModel,
+    MergeWeights,
     MixData,
     Reason,
     Run,
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 
 MOST_CHOICES: Final = 1000
 """Combinations of earlier digests that are looked for, where several data sets had some."""
+MERGED: Final = "merged"
+"""The folder of merged weights."""
 LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
 """The fields that only say for how long to train: raising one may go on from the last checkpoint."""
 
@@ -103,6 +107,7 @@ class TrainingRunSpec(Strict):
         default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
     )
     tracking: RunTracking = Field(default_factory=RunTracking)
+    samples: Samples = Field(default_factory=Samples, description=Samples.__doc__)
 
     @field_validator("datasets")
     @classmethod
@@ -363,6 +368,8 @@ class TrainingRun(Resource):
             made = model_digest(inputs)
             if made not in context.observed.made:
                 steps.append(MakeBaseModel(self.metadata.name, made))
+        if (name := self.spec.base_model.run) is not None and result_of(context.resources[run_address(name)]) == MERGED:
+            steps.append(MergeWeights(name, run_id(name, context.digest_of(run_address(name)))))
         return tuple(steps)
 
 
@@ -375,6 +382,11 @@ def _digest_in(inputs: Json, dataset: Change) -> str:
 def run_address(name: str) -> Address:
     """The address of the run `name`."""
     return Address(TrainingRun.kind_name, name)
+
+
+def result_of(run: Resource) -> str:
+    """What of a run's folder another one begins from: what it left, or, where that is an adapter, its merged weights."""
+    return MERGED if isinstance(run, TrainingRun) and run.spec.trained is not None else "output"
 
 
 def _is_longer(reason: Reason) -> bool:

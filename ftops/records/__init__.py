@@ -14,6 +14,7 @@ from ftops.records.models import (
     DatasetRecord,
     DatasetStatus,
     FileEntry,
+    MergedWeights,
     ModelDigests,
     ModelRecord,
     ModelRecordMetadata,
@@ -22,6 +23,8 @@ from ftops.records.models import (
     RunEntry,
     RunRecord,
     RunStatus,
+    Sample,
+    Samples,
     SourceEntry,
 )
 from ftops.records.text import HEADER, Record, dump, is_record, parse, tree_of
@@ -37,6 +40,7 @@ __all__ = [
     "ExperimentRecord",
     "ExperimentStatus",
     "FileEntry",
+    "MergedWeights",
     "ModelDigests",
     "ModelRecord",
     "ModelRecordMetadata",
@@ -50,6 +54,8 @@ __all__ = [
     "RunEntry",
     "RunRecord",
     "RunStatus",
+    "Sample",
+    "Samples",
     "SourceEntry",
     "dump",
     "instead",

@@ -11,6 +11,7 @@ from ftops.estimates import Cost, Estimate
 from ftops.numbers import gib, percent
 from ftops.values import (
     Action,
+    AddMerged,
     Analyze,
     Change,
     CommitRecords,
@@ -18,6 +19,7 @@ from ftops.values import (
     Json,
     LabelVersion,
     MakeBaseModel,
+    MergeWeights,
     MixData,
     Plan,
     PrepareData,
@@ -106,8 +108,12 @@ def step_text(step: Step) -> str:  # noqa: C901  (a case for each kind of step)
             text = f"train {run_id}{' again' if after else ''}"
         case Train(run_id=run_id, resume_run=resume_run):
             text = f"train {run_id}, from the last checkpoint of {resume_run}"
+        case MergeWeights(run_id=run_id):
+            text = f"merge the adapter of {run_id} into its base model"
         case RegisterVersion(model=model, version=version, run_id=run_id):
             text = f"register {model} {version} from {run_id}"
+        case AddMerged(model=model, version=version):
+            text = f"add its merged weights to {model} {version}"
         case LabelVersion(model=model, version=version, aliases=aliases, tags=tags):
             text = f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}"
         case Analyze(experiment=experiment, phase=phase, opens=opens):
