@@ -17,6 +17,7 @@ import yaml
 from ftops import gc, merged
 from ftops.checkpoints import Torn
 from ftops.observe import open_workspace
+from ftops.records import merge, parse
 from tests import projects
 from tests.projects import commit_all, dataset, environment, ftops, git, model, records, run
 from tests.test_apply import wait
@@ -56,7 +57,9 @@ def applied(tmp_path_factory, env):
 
 @pytest.fixture
 def root(tmp_path, applied):
-    return shutil.copytree(applied, tmp_path / "project", symlinks=True)
+    # Not MLflow's files, which its mirror may still write.
+    left_out = shutil.ignore_patterns("*mlflow.db*", "tracking")
+    return shutil.copytree(applied, tmp_path / "project", symlinks=True, ignore=left_out)
 
 
 def version(root, number="1.0.0"):
@@ -260,6 +263,18 @@ class TestSpace:
         ftops(root, "gc", "--yes", env=env)
         assert not kept.exists()
         assert (kept.parent / "output/adapter_model.safetensors").exists()
+
+
+def test_what_another_machine_merged_first_stays(root):
+    """The same adapter merged elsewhere may have other bytes."""
+    path = "registry/models/chat/1.0.0.yaml"
+    here = parse(path, (root / path).read_bytes())
+    other = here.status.merged.model_copy(update={"size": 1})
+    tip = here.model_copy(update={"status": here.status.model_copy(update={"merged": other})})
+    without = here.model_copy(update={"status": here.status.model_copy(update={"merged": None})})
+    assert merge(tip, here).status.merged == other
+    assert merge(tip, without).status.merged == other
+    assert merge(without, here) == here
 
 
 # ----------------------------------------------------------------------------------------------- what is verified

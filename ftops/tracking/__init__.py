@@ -121,10 +121,10 @@ class ModelTracking:
     version: str
     run_id: str
     weights: str
-    merged: str | None = None
     aliases: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     archived: bool = False
+    merged: str | None = None
 
 
 def request_version(store_root: Path, model: ModelTracking) -> None:
