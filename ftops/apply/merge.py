@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,8 @@ def merge(work: Work, step: MergeWeights) -> str:
 
     Raises ExternalError where the adapter or its config is not in this store, RunFailed where merging failed.
     """
+    run, identity = work.stands_for(step.run, step.run_id)
+    step = replace(step, run=run, run_id=identity)
     attempt = _attempt(work, step)
     target = attempt / MERGED
     there = target.is_dir()

@@ -10,7 +10,6 @@ from ftops.apply.news import Notice
 from ftops.apply.work import Work
 from ftops.errors import Diagnostic, ExternalError
 from ftops.kinds.model import ARCHIVED
-from ftops.kinds.training_run import run_address
 from ftops.looks import take_look
 from ftops.records import FOLDER, ExperimentRecord, ModelRecord, Record, RunRecord, RunStatus, SweepRecord
 from ftops.values import AddMerged, Analyze, Change, LabelVersion, RegisterVersion, run_id
@@ -18,10 +17,8 @@ from ftops.values import AddMerged, Analyze, Change, LabelVersion, RegisterVersi
 
 def register(work: Work, step: RegisterVersion) -> str:
     source = work.model(step.model).spec.versions[step.version].run
-    swept = work.write_back.records.get(f"{FOLDER}sweeps/{source}.yaml")
-    if work.changes[run_address(source)].chosen is not None and isinstance(swept, SweepRecord):  # just chosen, maybe
-        source = swept.status.chosen or source
-        step = replace(step, run_id=swept.status.run_id or step.run_id)
+    source, identity = work.stands_for(source, step.run_id)
+    step = replace(step, run_id=identity)
     run = work.write_back.records.get(f"{FOLDER}runs/{source}.yaml")
     if not isinstance(run, RunRecord):
         raise ExternalError(Diagnostic(f"{step.run_id} has no record: nothing to register as {step.version}"))

@@ -97,7 +97,7 @@ class Model(Resource):
             merge = [MergeWeights(run, made)] if self.spec.versions[version].merged else []
             add = [AddMerged(self.metadata.name, version)] if merge else []
             steps += [*merge, RegisterVersion(self.metadata.name, version, made), *add]
-        for version in self._unmerged(recorded):
+        for version in self._unmerged(recorded, context):
             state = recorded[version]
             reasons.append(Reason(f"versions.{version}.export", ["adapter"], ["adapter", MERGED]))
             steps.append(MergeWeights(state.run, run_id(state.run, state.run_digest), state.output))
@@ -138,11 +138,11 @@ class Model(Resource):
         """Whether the spec has a version of `run` that is not registered yet: the new training will be that one."""
         return any(each.run == run for version, each in self.spec.versions.items() if version not in recorded)
 
-    def _unmerged(self, recorded: Mapping[str, VersionState]) -> Iterator[str]:
+    def _unmerged(self, recorded: Mapping[str, VersionState], context: Context) -> Iterator[str]:
         """The registered versions that shall have merged weights by now: these are added, and all that is there stays."""
         for version, spec in self.spec.versions.items():
-            state = recorded.get(version)
-            if state is not None and spec.merged and not state.merged and spec.run == state.run:
+            state, chosen = recorded.get(version), context.planned[run_address(spec.run)].chosen
+            if state is not None and spec.merged and not state.merged and state.run in (spec.run, chosen):
                 yield version
 
     def _tags(self, version: str, recorded: Mapping[str, VersionState]) -> tuple[str, ...]:
