@@ -74,7 +74,9 @@ def commit(work: Work, change: Change) -> str:
             subject = f"{address} prepared"
         case "TrainingRun" if change.chosen is not None:
             records = list(work.pending.values())
-            subject = f"{address} {', '.join(_chose(each) for each in records)}"
+            best = next((each.choice.best for each in records if isinstance(each, SweepRecord)), None)
+            trailers = {} if best is None else {"Ftops-Run": run_id(best.name, best.digest)}
+            subject = f"{address} chose {'nothing' if best is None else best.name}"
         case "TrainingRun":
             records = [_run_record(work, change)]
             trailers = {"Ftops-Run": run_id(address.name, change.digest or "")}
@@ -103,13 +105,6 @@ def _run_record(work: Work, change: Change) -> RunRecord:
     return RunRecord(
         metadata=there.metadata, status=RunStatus(phase=entry.phase, current=identity, runs={identity: entry})
     )
-
-
-def _chose(record: Record) -> str:
-    """What a commit's subject says of a sweep."""
-    if not isinstance(record, SweepRecord):
-        raise TypeError(f"{record.path} is no record of a sweep")
-    return f"chose {record.status.chosen}" if record.status.chosen else "chose nothing"
 
 
 def _version_of(record: Record) -> str:
