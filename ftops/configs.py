@@ -212,7 +212,7 @@ def _base_model(run: TrainingRun, change: Change, changes: Mapping[Address, Chan
     spec = run.spec.base_model
     if spec.run is not None:
         base = run_address(spec.run)
-        return f"../../{run_id(spec.run, changes[base].digest or '')}/{result_of(_run(workspace, base))}"
+        return f"../../{changes[base].run_id}/{result_of(_run(workspace, base))}"
     if spec.path is not None:
         attempt = workspace.store.attempt(run_id(run.metadata.name, change.digest or ""), 1)
         return os.path.relpath(workspace.root / spec.path, attempt)

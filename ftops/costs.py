@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -11,11 +11,12 @@ from ftops.errors import Diagnostic, SpecError
 from ftops.estimates import Cost
 from ftops.kinds.mixture import portions_of
 from ftops.kinds.training_run import TrainingRun
-from ftops.numbers import gib
+from ftops.numbers import counted, gib
 from ftops.plan import runner_of
+from ftops.render.words import clock
 from ftops.shapes import shape_of
 from ftops.trainer.memory import GIB, Load, checkpoint, memory
-from ftops.values import Address, Change, Json, Observed, Plan, RunState, run_id
+from ftops.values import Address, Change, Json, Observed, Plan, RunState, Train, run_id
 
 if TYPE_CHECKING:
     from ftops.observe import Workspace
@@ -41,7 +42,27 @@ def with_costs(
             changes.append(change)
     if faults:
         raise SpecError(*faults)
-    return replace(plan, changes=tuple(changes))
+    return replace(plan, changes=tuple(_summed(each, changes) for each in changes))
+
+
+def _summed(change: Change, changes: Sequence[Change]) -> Change:
+    """`change`; where it is of a sweep, with what those of its members take together that are to be trained, as far as it is known."""
+    members = [
+        each for each in changes if each.address in change.needs and any(isinstance(s, Train) for s in each.steps)
+    ]
+    if change.chosen is None or len(members) < 2:
+        return change
+    said = [counted(len(members), "training")]
+    steps = [each.cost.steps for each in members if each.cost is not None and each.cost.steps is not None]
+    times = [each.estimate.seconds for each in members if each.estimate is not None]
+    disk = [each.cost.disk for each in members if each.cost is not None]
+    if len(steps) == len(members):
+        said.append(counted(sum(steps), "step"))
+    if len(times) == len(members):
+        said.append(f"about {clock(sum(times))} of training")
+    if len(disk) == len(members):
+        said.append(f"{gib(sum(disk))} on the disk")
+    return replace(change, note="; ".join(filter(None, (f"together {', '.join(said)}", change.note))))
 
 
 def _cost(

@@ -14,6 +14,7 @@ from ftops.errors import Diagnostic, ExternalError
 from ftops.fields import fixed_part
 from ftops.git.repository import Repository, open_repository
 from ftops.kinds.experiment import Experiment
+from ftops.kinds.sweep_runs import Sweep
 from ftops.kinds.training_run import TrainingRun
 from ftops.recorded import ExperimentState, VersionState
 from ftops.records import (
@@ -25,11 +26,13 @@ from ftops.records import (
     Record,
     RunEntry,
     RunRecord,
+    SweepRecord,
     is_record,
     parse,
 )
 from ftops.spec import Specs
 from ftops.store import Store, file_identity, open_regular
+from ftops.sweeps import Choice
 from ftops.trainer.config import shipped_templates, template_for, template_sources
 from ftops.values import (
     Address,
@@ -93,6 +96,7 @@ def observe(workspace: Workspace) -> Observed:
         runs=recorded.runs,
         versions=recorded.versions,
         experiments=recorded.experiments,
+        sweeps=recorded.sweeps,
         live=live_runs(workspace),
         templates=_own_templates(workspace),
         prepared=_names(workspace.store.root / "data", "manifest.json"),
@@ -142,6 +146,7 @@ class _Recorded:
     runs: dict[str, RunHistory] = field(default_factory=dict)
     versions: dict[str, dict[str, VersionState]] = field(default_factory=dict)
     experiments: dict[str, ExperimentState] = field(default_factory=dict)
+    sweeps: dict[str, Choice] = field(default_factory=dict)
 
 
 def _recorded(texts: Mapping[str, bytes]) -> _Recorded:
@@ -155,7 +160,9 @@ def _recorded(texts: Mapping[str, bytes]) -> _Recorded:
             case DatasetRecord(metadata=metadata) as record:
                 found.datasets[metadata.name] = _dataset(record)
             case RunRecord(metadata=metadata) as record:
-                found.runs[metadata.name] = _history(record)
+                found.runs[metadata.name] = history(record)
+            case SweepRecord(metadata=metadata) as record:
+                found.sweeps[metadata.name] = record.choice
             case ModelRecord(metadata=metadata, status=status):
                 labels, merged = (status.aliases, status.tags), status.merged is not None
                 state = VersionState(status.run, status.run_digest, *labels, status.output, merged)
@@ -175,7 +182,8 @@ def _dataset(record: DatasetRecord) -> DatasetState:
     return DatasetState(status.digest, status.inputs, sources, status.phase == "pruned", status.same_rows, rows)
 
 
-def _history(record: RunRecord) -> RunHistory:
+def history(record: RunRecord) -> RunHistory:
+    """What planning needs of the record of a run."""
     return RunHistory(record.status.current, {key: _trained(key, entry) for key, entry in record.status.runs.items()})
 
 
@@ -210,7 +218,7 @@ def _trained(key: str, entry: RunEntry) -> TrainedRun:
         ).total_seconds()
     memory = entry.metrics.get("memoryGib")
     used = None if memory is None else round(memory * 2**30)
-    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds, used)
+    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds, used, entry.measured)
 
 
 # ---------------------------------------------------------------------------------------------------- store
@@ -345,7 +353,19 @@ def standings(workspace: Workspace, observed: Observed) -> tuple[Standing, ...]:
     for run in observed.live.values():
         if run.name not in live or run.state is RunState.RUNNING:
             live[run.name] = run
-    return tuple(_standing(address, workspace.store, observed, live) for address in workspace.specs.resources)
+    return tuple(
+        _chosen(address, observed.sweeps.get(address.name))
+        if isinstance(resource, Sweep)
+        else _standing(address, workspace.store, observed, live)
+        for address, resource in workspace.specs.resources.items()
+    )
+
+
+def _chosen(address: Address, choice: Choice | None) -> Standing:
+    """Where a sweep stands: it has chosen, could not, or has not begun to."""
+    if choice is None or choice.best is None:
+        return Standing(address, "pending" if choice is None else "failed")
+    return Standing(address, "chosen", run_id(choice.best.name, choice.best.digest))
 
 
 def _standing(address: Address, store: Store, observed: Observed, live: Mapping[str, Run]) -> Standing:

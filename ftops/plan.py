@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from ftops.errors import Diagnostic, PlanError, did_you_mean
 from ftops.kinds import KINDS
-from ftops.kinds.resource import Context
+from ftops.kinds.resource import Context, noop
+from ftops.kinds.sweep_runs import Sweep
 from ftops.kinds.training_run import TrainingRun
 from ftops.values import Action, Address, Change, ChangeClass, Observed, Plan, Seal
 
@@ -39,14 +40,16 @@ def make_plan(
     resources = specs.resources
     chosen = _chosen(resources, _addresses(targets, resources), _addresses(excludes, resources))
     planned: dict[Address, Change] = {}
-    faults: list[Diagnostic] = []
+    faults = _sweeps(resumed, resources)
     again = _reruns(reruns, resources, chosen)
     context = Context(specs.project, resources, observed, planned, specs.where, resumed, again)
     for address in ordered(resources):
         needs = [reference.target for reference in resources[address].references()]
         if all(need in planned for need in needs):
             try:
-                planned[address] = _waiting(resources[address].plan(context), planned)
+                planned[address] = _undecided(resources[address], planned) or _waiting(
+                    resources[address].plan(context), planned
+                )
             except PlanError as error:
                 if address in chosen:
                     faults += error.diagnostics
@@ -64,13 +67,23 @@ _WAITS: Final = "waits for"
 def _waiting(change: Change, planned: Mapping[Address, Change]) -> Change:
     """`change`, or nothing where it needs a training that was stopped."""
     stopped = [need for need in change.needs if planned[need].held]
-    if change.is_noop or not stopped:
+    if change.is_noop or change.chosen or not stopped:
         return change
     waits = planned[stopped[0]].note
     note = waits if waits.startswith(_WAITS) else f"{_WAITS} {stopped[0]}, which was stopped"
     return replace(
         change, action=Action.NOOP, change_class=ChangeClass.NOOP, steps=(), note=note, held=True, estimate=None
     )
+
+
+def _undecided(resource: Resource, planned: Mapping[Address, Change]) -> Change | None:
+    """Nothing for now, where a training is made from what a sweep has still to choose: only then its digest is known."""
+    needs = tuple(reference.target for reference in resource.references())
+    open_ = next((planned[need] for need in needs if planned[need].digest is None), None)
+    if open_ is None or not isinstance(resource, TrainingRun) or isinstance(resource, Sweep):
+        return None
+    again = f"{_WAITS} what {open_.address} chooses; `ftops apply` again when it has"
+    return noop(resource.address, open_.note if open_.held else again, needs=needs, held=True)
 
 
 def _changed(changes: Collection[Change], resources: Mapping[Address, Resource], observed: Observed) -> Iterator[str]:
@@ -120,6 +133,7 @@ def _reruns(
         for each in sorted(named)
         if each.kind != kind
     ]
+    faults += _sweeps(named, resources)
     faults += [
         Diagnostic(
             "it can't be run again: it is not among what is planned", hint="see --target, --exclude", address=str(each)
@@ -129,6 +143,17 @@ def _reruns(
     if faults:
         raise PlanError(*faults)
     return named
+
+
+def _sweeps(named: Collection[Address], resources: Mapping[Address, Resource]) -> list[Diagnostic]:
+    """What to say of the sweeps among the trainings that a person named: it is their members that train."""
+    found = [each for address in sorted(named) if isinstance(each := resources.get(address), Sweep)]
+    return [
+        Diagnostic(
+            "a sweep trains nothing itself", hint=f"name members: {', '.join(each.members)}", address=str(each.address)
+        )
+        for each in found
+    ]
 
 
 def _chosen(

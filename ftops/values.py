@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from ftops.errors import Diagnostic
 from ftops.estimates import Cost, Estimate
+from ftops.findings import Finding as Finding  # noqa: PLC0414  (who shares values finds it here too)
 from ftops.recorded import ExperimentState, VersionState
+from ftops.sweeps import Choice, Choose
 
 Json = Any
 """A tree of dict, list, str, int, float, bool and None."""
@@ -80,30 +82,6 @@ class Run:
     checkpoint: int | None = None
     detail: str = ""
     rerun_after: int = 0
-
-
-# ------------------------------------------------------------------------------------------------ findings
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a data check found: in which row (from 1, of the source), which field, and a text without the data.
-
-    `field` is a path in the row as `jq` would write it: `output`, `messages[2].content`. `entity` is which of the check's
-    kinds it is (`email`, `repetition`), `start` and `end` count code points of the field's text as it was read, and
-    `masked` stands for what is there. `line` and `byte` (of the file, where the row starts) are known of format faults.
-    """
-
-    check: str
-    row: int
-    field: str
-    detail: str
-    entity: str | None = None
-    start: int | None = None
-    end: int | None = None
-    masked: str | None = None
-    line: int | None = None
-    byte: int | None = None
 
 
 # ------------------------------------------------------------------------------------------------- changes
@@ -246,6 +224,7 @@ Step = (
     | AddMerged
     | LabelVersion
     | Analyze
+    | Choose
     | CommitRecords
 )
 """One thing to do. A closed union: only apply.py acts on it, render.py words it."""
@@ -268,7 +247,8 @@ class Change:
     A no-op has a reason too, in `note`; `advice` is what a person should decide although nothing has to be done.
     `rows` says how the rows of a data set differ from the recorded ones, or why they were not compared; None where there is
     nothing to compare. `same_rows` are digests that a data set had before, with the same rows and another report. `held`: it
-    was stopped, or waits for what was.
+    was stopped, or waits for what was. `chosen` is the member that a sweep stands for, with the digest of its run; empty where none
+    is chosen yet, None for what is no sweep.
     """
 
     address: Address
@@ -286,10 +266,17 @@ class Change:
     rows: RowChanges | str | None = None
     same_rows: tuple[str, ...] = ()
     held: bool = False
+    chosen: str | None = None
 
     @property
     def is_noop(self) -> bool:
         return self.action is Action.NOOP
+
+    @property
+    def run_id(self) -> str:
+        """The run that a TrainingRun stands for; its name alone where that is not known yet."""
+        name = self.chosen or self.address.name
+        return run_id(name, self.digest) if self.digest else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,8 +339,8 @@ class DatasetState:
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """One run of a record: what it was made from, how it ended, how many seconds its last attempt took, and the most memory
-    (bytes of a GPU, or of the process where there was none)."""
+    """One run of a record: what it was made from, how it ended, how many seconds its last attempt took, the most memory (bytes of
+    a GPU, or of the process where there was none), and the metrics of what it ends with."""
 
     digest: str
     inputs: Json
@@ -362,6 +349,7 @@ class TrainedRun:
     detail: str = ""
     seconds: float | None = None
     memory: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +364,7 @@ class RunHistory:
 class Observed:
     """What exists now, read once before planning.
 
-    `sources` by path, `datasets`, `runs` and `experiments` by resource name, `versions` by model name and version; `live` holds the
+    `sources` by path, `datasets`, `runs`, `sweeps` and `experiments` by resource name, `versions` by model name and version; `live` holds the
     runs that the store of this machine knows, by run id; `templates` the text of each user's own template by its path;
     `prepared` and `made` what the store has at hand: data and base models by digest;
     `records` the digest of each record's text by its path; `changed` what to say of a source whose content is at hand
@@ -388,6 +376,7 @@ class Observed:
     runs: Mapping[str, RunHistory] = field(default_factory=dict)
     versions: Mapping[str, Mapping[str, VersionState]] = field(default_factory=dict)
     experiments: Mapping[str, ExperimentState] = field(default_factory=dict)
+    sweeps: Mapping[str, Choice] = field(default_factory=dict)
     live: Mapping[str, Run] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
     prepared: frozenset[str] = frozenset()

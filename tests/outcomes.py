@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import yaml
 
+from ftops.kinds.sweep_runs import Sweep
+from ftops.kinds.training_run import run_address
 from ftops.plan import make_plan
 from ftops.recorded import ExperimentState, VersionState
 from ftops.spec import load
@@ -39,15 +41,36 @@ def read(documents, *, files=1):
     return specs
 
 
-def applied(plan, specs, observed, failed=()):
-    """`observed` once every change of `plan` is done, but for the runs whose addresses are in `failed`."""
+def applied(plan, specs, observed, failed=(), measured=None):
+    """`observed` once every change of `plan` is done, but for the runs whose addresses are in `failed`.
+
+    `measured` has the metrics of runs by name; a run that has none there ended with an eval_loss of 1.
+    """
     for change in plan.changes:
-        if not change.is_noop:
+        if change.chosen is not None and not change.is_noop:
+            digests = {each.address.name: each.digest for each in plan.changes}
+            found = specs.resources[change.address].choice(digests, observed.runs)
+            observed = replace(observed, sweeps={**observed.sweeps, change.address.name: found})
+        elif not change.is_noop:
             after = {"Dataset": _prepared, "TrainingRun": _trained, "Model": _registered, "Experiment": _looked}[
                 change.address.kind
             ]
             observed = after(change, specs, observed, str(change.address) in failed)
+            observed = replace(observed, runs=_measured(observed.runs, measured or {}))
     return observed
+
+
+def _measured(runs, measured):
+    """`runs` with what each of theirs measured."""
+    return {
+        name: replace(
+            history,
+            runs={
+                key: replace(run, metrics=measured.get(name, {"eval_loss": 1.0})) for key, run in history.runs.items()
+            },
+        )
+        for name, history in runs.items()
+    }
 
 
 def planned_again(specs, observed):
@@ -101,6 +124,11 @@ def _registered(change, specs, observed, _):
         match step:
             case RegisterVersion(version=version, run_id=identity):
                 run = specs.resources[change.address].spec.versions[version].run
+                if isinstance(specs.resources[run_address(run)], Sweep):
+                    best = observed.sweeps[run].best
+                    if best is None:
+                        return observed
+                    run, identity = best.name, run_id(best.name, best.digest)
                 (digest,) = (key for key in observed.runs[run].runs if run_id(run, key) == identity)
                 versions[version] = VersionState(run, digest)
             case AddMerged(version=version):

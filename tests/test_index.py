@@ -17,7 +17,8 @@ from ftops.analysis import analyze
 from ftops.errors import ExternalError, SpecError
 from ftops.health import findings
 from ftops.index import tables
-from ftops.records import DatasetRecord, ModelRecord, RunRecord
+from ftops.records import DatasetRecord, ModelRecord, RunRecord, SweepRecord
+from ftops.sweeps import MemberResult, choose
 from tests import projects
 from tests.looking import experiment, ratings
 from tests.looking import record as looked
@@ -113,6 +114,11 @@ def some_records():
     ]
     found = analyze(experiment().spec, ratings(0.5, units=100)).model_copy(update={"taken_at": "2026-01-03T00:00:00Z"})
     made.append(looked(found))
+    members = [
+        MemberResult("search-r-8", {"lora_r": 8}, BAD, "failed", None, "exit code 1"),
+        MemberResult("search-r-16", {"lora_r": 16}, GOOD, "succeeded", 1.5),
+    ]
+    made.append(SweepRecord.of("search", choose("eval_loss", "min", 1, members), "1" * 40))
     return {record.path: record for record in made}
 
 
@@ -121,6 +127,7 @@ COUNTS = {
     "finetuning_jobs": 2,
     "training_attempts": 2,
     "training_checkpoints": 4,
+    "training_sweeps": 1,
     "model_registry": 2,
     "ab_experiments": 1,
     "ab_test_results": 1,
@@ -173,6 +180,9 @@ def test_what_is_in_it(url):
     ]
     assert query(url, "SELECT name, phase, verdict, winner, traffic FROM ab_experiments") == [
         ("v2", "running", "winner", "b", 57.14)
+    ]
+    assert query(url, "SELECT name, phase, chosen, run_id, metric, mode, may_fail, why FROM training_sweeps") == [
+        ("search", "chosen", "search-r-16", f"search-r-16-{GOOD[:12]}", "eval_loss", "min", 1, "lowest eval_loss of 1")
     ]
     looks = tables.LOOKS.c
     columns = (looks.experiment, looks.phase, looks.number, looks.verdict, looks.simulated, looks.taken_at)

@@ -1,7 +1,7 @@
 """What is planned, case by case: each file below `plans/` is one, and adding one needs no Python.
 
-    history:     what was applied before, one after the other: each has `specs`, `sources`, the addresses that `failed`, what
-                 was `read` of URLs, and the data sets that were `pruned`
+    history:     what was applied before, one after the other: each has `specs`, `sources`, the addresses that `failed`, the
+                 metrics that were `measured` of runs, what was `read` of URLs, and the data sets that were `pruned`
     specs:       the documents now (`apiVersion` may be left out)
     sources:     path → its digest, or {digest, pointer, present}; null where there is neither file nor pointer
     changed:     paths whose content is not what their pointer says
@@ -9,7 +9,7 @@
     found:       what the last look at an experiment found: name → fields of ExperimentState
     live:        runs that the store knows: {run, state, attempt, step, checkpoint, detail}
     templates:   the user's own templates: path → text
-    targets, excludes, reruns
+    targets, excludes, reruns, resumed
     expect:      address → action, class, reasons, steps, and where there are any note, advice, needs; or
     error:       what PlanError says
 
@@ -26,6 +26,7 @@ import pytest
 import yaml
 
 from ftops.errors import Diagnostic, PlanError
+from ftops.kinds.training_run import run_address
 from ftops.plan import make_plan
 from ftops.render import step_text
 from ftops.render.words import shown
@@ -45,6 +46,7 @@ KEYS = {
     "targets",
     "excludes",
     "reruns",
+    "resumed",
     "expect",
     "error",
 }
@@ -66,7 +68,7 @@ class Case:
             found = replace(found, sources=sources_of(sources))
             plan = make_plan(specs, found)
             self._call(plan, number)
-            found = applied(plan, specs, found, before.get("failed", ()))
+            found = applied(plan, specs, found, before.get("failed", ()), before.get("measured"))
             pruned = {name: replace(found.datasets[name], pruned=True) for name in before.get("pruned", ())}
             found = replace(found, datasets={**found.datasets, **pruned})
         about = self.tree.get("found", {}).items()
@@ -91,7 +93,7 @@ class Case:
 
     def _call(self, plan, when):
         for change in plan.changes if plan else ():
-            if change.address.kind == "TrainingRun":
+            if change.address.kind == "TrainingRun" and change.digest is not None and change.chosen is None:
                 self.names.setdefault(run_id(change.address.name, change.digest), f"{change.address.name}@{when}")
 
     def _live(self, about):
@@ -138,6 +140,7 @@ def test_golden_plans(path):
     case = Case(tree)
     observed = case.observed()
     choice = {name: tree[name] for name in ("targets", "excludes", "reruns") if name in tree}
+    choice["resumed"] = [run_address(name) for name in tree.get("resumed", ())]
     if "error" in tree:
         with pytest.raises(PlanError) as raised:
             make_plan(case.specs, observed, **choice)
@@ -154,5 +157,5 @@ def test_golden_plans(path):
 
 
 def test_every_case_is_read():
-    assert {path.parent.name for path in CASES} == {"dataset", "experiment", "model", "training-run"}
+    assert {path.parent.name for path in CASES} == {"dataset", "experiment", "model", "sweep", "training-run"}
     assert len(CASES) >= 30

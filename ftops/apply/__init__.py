@@ -16,15 +16,17 @@ from ftops import dvc, tracking
 from ftops.apply.merge import merge
 from ftops.apply.news import Applied, ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
 from ftops.apply.register import add_merged, commit, label, look, register
+from ftops.apply.sweep import choose_member
 from ftops.apply.together import is_wide, together
 from ftops.apply.train import make_base_model, mix, prepare, train
-from ftops.apply.work import Work
+from ftops.apply.work import Work, blocking
 from ftops.errors import FtopsError
 from ftops.git.branch import heal
 from ftops.journal import Interrupted, Journal, interrupted
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace
 from ftops.store import open_store
+from ftops.sweeps import Choose
 from ftops.training import Resume
 from ftops.values import (
     AddMerged,
@@ -142,7 +144,7 @@ def _all(work: Work, plan: Plan) -> Iterator[ChangeEnded]:
     for change in plan.changes:
         if change.is_noop:
             continue
-        because = next((need for need in change.needs if need in bad), None)
+        because = blocking(change, bad)
         ended = ChangeEnded(change.address, because=because) if because else _one(work, change)
         if not ended.ok:
             bad.add(change.address)
@@ -165,7 +167,7 @@ def _one(work: Work, change: Change) -> ChangeEnded:
     return ChangeEnded(change.address)
 
 
-def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911  (a case for each kind of step)
+def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911, PLR0912  (a case for each kind of step)
     """Does one step; returns what came out in a few words. The only place that knows what a step means."""
     match step:
         case FetchData():
@@ -189,6 +191,8 @@ def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911  
             return label(work, step)
         case Analyze():
             return look(work, change, step)
+        case Choose():
+            return choose_member(work, change)
         case CommitRecords():
             return commit(work, change)
         case _:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ftops import results, tracking
 from ftops.apply.news import Notice
 from ftops.apply.work import Work
 from ftops.errors import Diagnostic, ExternalError
 from ftops.kinds.model import ARCHIVED
+from ftops.kinds.training_run import run_address
 from ftops.looks import take_look
-from ftops.records import FOLDER, ExperimentRecord, ModelRecord, Record, RunRecord, RunStatus
+from ftops.records import FOLDER, ExperimentRecord, ModelRecord, Record, RunRecord, RunStatus, SweepRecord
 from ftops.values import AddMerged, Analyze, Change, LabelVersion, RegisterVersion, run_id
 
 
 def register(work: Work, step: RegisterVersion) -> str:
     source = work.model(step.model).spec.versions[step.version].run
+    swept = work.write_back.records.get(f"{FOLDER}sweeps/{source}.yaml")
+    if work.changes[run_address(source)].chosen is not None and isinstance(swept, SweepRecord):  # just chosen, maybe
+        source = swept.status.chosen or source
+        step = replace(step, run_id=swept.status.run_id or step.run_id)
     run = work.write_back.records.get(f"{FOLDER}runs/{source}.yaml")
     if not isinstance(run, RunRecord):
         raise ExternalError(Diagnostic(f"{step.run_id} has no record: nothing to register as {step.version}"))
@@ -69,6 +75,9 @@ def commit(work: Work, change: Change) -> str:
         case "Dataset":
             records: list[Record] = [results.dataset_record(change, work.workspace, work.observed)]
             subject = f"{address} prepared"
+        case "TrainingRun" if change.chosen is not None:
+            records = list(work.pending.values())
+            subject = f"{address} {', '.join(_chose(each) for each in records)}"
         case "TrainingRun":
             records = [_run_record(work, change)]
             trailers = {"Ftops-Run": run_id(address.name, change.digest or "")}
@@ -97,6 +106,13 @@ def _run_record(work: Work, change: Change) -> RunRecord:
     return RunRecord(
         metadata=there.metadata, status=RunStatus(phase=entry.phase, current=identity, runs={identity: entry})
     )
+
+
+def _chose(record: Record) -> str:
+    """What a commit's subject says of a sweep."""
+    if not isinstance(record, SweepRecord):
+        raise TypeError(f"{record.path} is no record of a sweep")
+    return f"chose {record.status.chosen}" if record.status.chosen else "chose nothing"
 
 
 def _version_of(record: Record) -> str:

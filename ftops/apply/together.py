@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from ftops.apply.news import ChangeEnded
-from ftops.apply.work import Work
+from ftops.apply.work import Work, blocking
 from ftops.kinds.training_run import TrainingRun
 from ftops.values import Address, Change, Plan, Train
 
@@ -78,7 +78,7 @@ def together(work: Work, plan: Plan, one: One) -> Iterator[ChangeEnded]:
             while waiting or going:
                 for change in tuple(waiting):
                     open_ones = {each.address for each in (*waiting, *going.values())}
-                    if because := next((need for need in change.needs if need in bad), None):
+                    if because := blocking(change, bad):
                         waiting.remove(change)
                         yield told(ChangeEnded(change.address, because=because))
                     elif open_ones.isdisjoint(change.needs) and not _trains(change):

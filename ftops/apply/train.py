@@ -228,7 +228,7 @@ def _reads(work: Work, change: Change, resume: str | None) -> Iterator[Path]:
     if base.init is not None:
         yield work.store.model(model_digest(change.inputs))
     if base.run is not None:
-        before = run_id(base.run, work.changes[run_address(base.run)].digest or "")
+        before = work.changes[run_address(base.run)].run_id
         yield work.store.run(before) / result_of(work.run(run_address(base.run)))
     if base.path is not None:
         yield work.workspace.root / base.path
@@ -268,14 +268,14 @@ def _require_inputs(work: Work, change: Change) -> None:
         _require_rows(work, change, portion.name)
     if run.spec.base_model.run is not None:
         needed = work.changes[run_address(run.spec.base_model.run)]
-        base = run_id(run.spec.base_model.run, needed.digest or "")
+        base = needed.run_id
         if not (work.store.run(base) / "output").exists():
             raise ExternalError(
                 Diagnostic(
                     f"the weights of {base} are not in the store of this machine",
                     detail=f"expected them at {work.workspace.specs.project.spec.store}/runs/{base}/output",
                     hint="copy that folder here from the machine that trained it, or train it again: "
-                    f"ftops apply --rerun {run.spec.base_model.run}",
+                    f"ftops apply --rerun {needed.chosen or run.spec.base_model.run}",
                     address=str(change.address),
                 )
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ftops.apply.news import News
@@ -18,6 +18,11 @@ from ftops.store import Store
 from ftops.training import Resume
 from ftops.values import Address, Change, Observed
 from ftops.write_back import WriteBack
+
+
+def blocking(change: Change, failed: Collection[Address]) -> Address | None:
+    """Which of what `change` needs failed, so that it can't be done. A sweep also chooses where members failed, or says why not."""
+    return next((need for need in change.needs if need in failed), None) if change.chosen is None else None
 
 
 @dataclass(slots=True)

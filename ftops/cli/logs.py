@@ -40,10 +40,12 @@ def logs(start: Path, name: str, attempt: int | None, *, follow: bool) -> None:
     """
     from ftops.observe import open_workspace
     from ftops.runs import require_live
+    from ftops.runs.sweeps import chosen_run
     from ftops.store import observe_attempt
 
-    store = open_workspace(start).store
-    run = require_live(store, name)
+    workspace = open_workspace(start)
+    store = workspace.store
+    run = require_live(store, chosen_run(workspace, name))
     number: int | None = attempt or run.attempt
     while number is not None:
         folder = store.attempt(run.id, number)

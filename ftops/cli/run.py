@@ -45,9 +45,11 @@ def render(start: Path, name: str) -> None:
     from ftops import configs
     from ftops.observe import observe, open_workspace
     from ftops.plan import make_plan
+    from ftops.runs.sweeps import refuse_sweep
     from ftops.values import Address
 
     workspace = open_workspace(start)
+    refuse_sweep(workspace, name)
     address = Address("TrainingRun", name.removeprefix("TrainingRun/"))
     known = [each.name for each in workspace.specs.resources if each.kind == "TrainingRun"]
     if address.name not in known:
@@ -73,20 +75,28 @@ def show(start: Path, name: str, page: Path | None, form: str) -> None:
     """Show how the training of TrainingRun NAME goes, or went: step, loss, speed, memory, attempts, checkpoints.
 
     NAME is a TrainingRun, whose newest training is shown, or the id of a training (NAME-DIGEST). Of one that was done on
-    another machine, what its record says is shown.
+    another machine, what its record says is shown. Of a sweep, every member, and the one that it chose.
     """
     from ftops.observe import open_workspace
     from ftops.render.run import run_json
+    from ftops.render.sweep import sweep_text
     from ftops.runs import read_run
+    from ftops.runs.sweeps import chosen_run, sweep_of
 
-    view = read_run(open_workspace(start), name)
+    workspace = open_workspace(start)
+    sweep = sweep_of(workspace, name)
+    if sweep is not None and page is None and form == "text":
+        click.echo(sweep_text(name.removeprefix("TrainingRun/"), sweep) + ("\n" if sweep.chosen else ""))
+        if not sweep.chosen:
+            return
+    view = read_run(workspace, chosen_run(workspace, name))
     if page is not None:
         from ftops.render.run_page import run_page
         from ftops.store import write_atomic
 
         write_atomic(page, run_page(view))
     elif form == "json":
-        click.echo(run_json(view))
+        click.echo(run_json(view, sweep))
     else:
         _print(view)
 
@@ -117,16 +127,18 @@ def _print(view: RunView) -> None:
 def checkpoints(start: Path, /, name: str, form: str, *, deep: bool, prune: bool, **options: Any) -> None:
     """List the checkpoints of TrainingRun NAME: step, metric, size, whether each is whole, and which is the best.
 
-    NAME is a TrainingRun, whose newest training is meant, or the id of a training (NAME-DIGEST).
+    NAME is a TrainingRun, whose newest training is meant (of a sweep, that of the member it chose), or the id of a training
+    (NAME-DIGEST).
     Exits with 5 where --verify finds a torn one.
     """
     from ftops.observe import open_workspace
     from ftops.render.run import checkpoints_json, checkpoints_text
     from ftops.runs import require_live
     from ftops.runs.saved import read_checkpoints
+    from ftops.runs.sweeps import chosen_run
 
     workspace = open_workspace(start)
-    live = require_live(workspace.store, name)
+    live = require_live(workspace.store, chosen_run(workspace, name))
     found = read_checkpoints(workspace, live, options["metric"], options["mode"], deep=deep)
     click.echo(checkpoints_json(found) if form == "json" else checkpoints_text(found))
     if prune:

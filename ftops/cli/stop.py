@@ -36,9 +36,11 @@ def stop(start: Path, name: str, grace: int) -> None:
     from ftops.apply.stop import stop as end
     from ftops.observe import open_workspace
     from ftops.runs import require_live
+    from ftops.runs.sweeps import refuse_sweep
     from ftops.values import RunState
 
     workspace = open_workspace(start)
+    refuse_sweep(workspace, name)
     run = require_live(workspace.store, name)
     ended = end(workspace, run, grace, lambda text: click.echo(text, err=True))
     if ended.state is not RunState.CANCELLED:

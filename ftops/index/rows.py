@@ -8,8 +8,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ftops.index.tables import ATTEMPTS, CHECKPOINTS, COPIES, DATASETS, EXPERIMENTS, JOBS, LOOKS, VERSIONS
-from ftops.records import Attempt, DatasetRecord, ExperimentRecord, ModelRecord, Record, RunEntry, RunRecord
+from ftops.index.tables import ATTEMPTS, CHECKPOINTS, COPIES, DATASETS, EXPERIMENTS, JOBS, LOOKS, SWEEPS, VERSIONS
+from ftops.records import (
+    Attempt,
+    DatasetRecord,
+    ExperimentRecord,
+    ModelRecord,
+    Record,
+    RunEntry,
+    RunRecord,
+    SweepRecord,
+)
 from ftops.telemetry import Checkpoints, SavedCheckpoint, criterion
 from ftops.values import Json, run_id
 
@@ -30,6 +39,9 @@ def rows_of(records: Mapping[str, Record]) -> Rows:
                     rows[JOBS].append(job)
                     rows[ATTEMPTS] += attempts
                     rows[CHECKPOINTS] += _checkpoints(record.status.runs[key])
+            case SweepRecord():
+                tree = _same(SWEEPS, record.status.model_dump(mode="json"))
+                rows[SWEEPS].append({**tree, "name": record.metadata.name, "record": record.path})
             case ModelRecord():
                 rows[VERSIONS].append(_version(record))
             case ExperimentRecord():

@@ -76,6 +76,15 @@ CHECKPOINTS: Final = sa.Table(
     *_columns(sa.Boolean, "is_best", needed=True),
     *_columns(_JSON, "metrics"),
 )
+SWEEPS: Final = sa.Table(
+    "training_sweeps",
+    OURS,
+    _key("name"),
+    *_columns(sa.Text, "phase", "metric", "mode", "why", "record", needed=True),
+    *_columns(sa.BigInteger, "may_fail", needed=True),
+    *_columns(sa.Text, "chosen", "run_id", "input_commit"),
+    *_columns(_JSON, "members"),
+)
 VERSIONS: Final = sa.Table(
     "model_registry",
     OURS,
@@ -121,5 +130,5 @@ LOOKS: Final = sa.Table(
     *_columns(_JSON, "arms", "comparisons", "rows", "srm", "response", "reasons"),
     *_columns(_TIME, "taken_at", "first", "last"),
 )
-COPIES: Final = (DATASETS, JOBS, ATTEMPTS, CHECKPOINTS, VERSIONS, EXPERIMENTS, LOOKS)
+COPIES: Final = (DATASETS, JOBS, ATTEMPTS, CHECKPOINTS, SWEEPS, VERSIONS, EXPERIMENTS, LOOKS)
 """Parents before their children."""

@@ -93,7 +93,7 @@ class Model(Resource):
         for version in new:
             run = self.spec.versions[version].run
             reasons.append(Reason(f"versions.{version}.run", None, run))
-            made = run_id(run, context.digest_of(run_address(run)))
+            made = context.planned[run_address(run)].run_id
             merge = [MergeWeights(run, made)] if self.spec.versions[version].merged else []
             add = [AddMerged(self.metadata.name, version)] if merge else []
             steps += [*merge, RegisterVersion(self.metadata.name, version, made), *add]
@@ -155,14 +155,19 @@ class Model(Resource):
         registered = {state.run_digest for state in recorded.values()}
         for version, state in recorded.items():
             spec = self.spec.versions.get(version)
-            if spec is None:
+            run = None if spec is None else context.planned[run_address(spec.run)]
+            if spec is None or run is None:
                 yield f"{version} is registered but not in the spec; its record stays."
-            elif spec.run != state.run:
+            elif run.digest is None or (
+                run.chosen and (run.digest in registered or self._registers(spec.run, recorded))
+            ):
+                continue  # what a sweep chose, or will
+            elif state.run not in (spec.run, run.chosen):
                 yield (
                     f"{version} stays the result of {state.run}: a registered version never changes; "
                     f"register {spec.run} as {next_version((*recorded, *self.spec.versions))}."
                 )
-            elif context.digest_of(run_address(spec.run)) not in registered and not self._registers(spec.run, recorded):
+            elif run.digest not in registered and not self._registers(spec.run, recorded):
                 yield (
                     f"{version} stays what {run_id(state.run, state.run_digest)} made; "
                     f"register the new training as {next_version((*recorded, *self.spec.versions))}."

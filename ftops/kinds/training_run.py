@@ -20,6 +20,7 @@ from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
 from ftops.kinds.samples import Samples
 from ftops.kinds.standing import RERUN, is_made, is_stopped, rerun_after, standing, unfinished
+from ftops.kinds.sweep import SweepSpec
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
 from ftops.values import (
@@ -108,6 +109,7 @@ class TrainingRunSpec(Strict):
     )
     tracking: RunTracking = Field(default_factory=RunTracking)
     samples: Samples = Field(default_factory=Samples, description=Samples.__doc__)
+    sweep: SweepSpec | None = Field(default=None, description=SweepSpec.__doc__)
 
     @field_validator("datasets")
     @classmethod
@@ -146,6 +148,14 @@ class TrainingRunSpec(Strict):
                 "distributed", "distributed says it already: leave out the hyperparameter {key}", {"key": both[0]}
             )
         return self
+
+    @field_validator("sweep")
+    @classmethod
+    def _can_sweep(cls, value: SweepSpec | None, info: ValidationInfo) -> SweepSpec | None:
+        # Of the field, as above; what it is compared with may be wrong itself.
+        if value is not None and (why := value.unfit(info.data.get("hyperparameters"), info.data.get("checkpoints"))):
+            raise PydanticCustomError("sweep", "{why}", {"why": why})
+        return value
 
     @property
     def portions(self) -> tuple[Portion, ...]:
@@ -197,17 +207,7 @@ class TrainingRun(Resource):
         if not again and done is not None and done.phase is RunState.SUCCEEDED and history is not None:
             if history.current == identity:
                 return noop(self.address, "trained as specified", digest=identity, inputs=inputs, needs=needs)
-            return Change(
-                self.address,
-                Action.UPDATE,
-                ChangeClass.REGISTER,
-                reasons=differences(history.runs[history.current].inputs, inputs),
-                steps=(CommitRecords(self.address),),
-                needs=needs,
-                digest=identity,
-                inputs=inputs,
-                note=f"an earlier run of just this, {run_id(name, identity)}, is used again",
-            )
+            return self._used_again(history, identity, inputs)
         before = None if history is None else history.runs[history.current].inputs
         reasons = differences(before or {}, inputs) if before != inputs else (unfinished(done, live),)
         change_class, resume_run = self._class(before, reasons, live, history.current if history else None)
@@ -258,6 +258,19 @@ class TrainingRun(Resource):
             inputs=inputs,
             note=note,
             held=True,
+        )
+
+    def _used_again(self, history: RunHistory, identity: str, inputs: Json) -> Change:
+        return Change(
+            self.address,
+            Action.UPDATE,
+            ChangeClass.REGISTER,
+            reasons=differences(history.runs[history.current].inputs, inputs),
+            steps=(CommitRecords(self.address),),
+            needs=tuple(reference.target for reference in self.references()),
+            digest=identity,
+            inputs=inputs,
+            note=f"an earlier run of just this, {run_id(self.metadata.name, identity)}, is used again",
         )
 
     def _known(self, inputs: Json, history: RunHistory | None, context: Context) -> Json:

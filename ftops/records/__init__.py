@@ -27,6 +27,7 @@ from ftops.records.models import (
     Samples,
     SourceEntry,
 )
+from ftops.records.sweep import MemberEntry, SweepRecord, SweepStatus
 from ftops.records.text import HEADER, Record, dump, is_record, parse, tree_of
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ExperimentRecord",
     "ExperimentStatus",
     "FileEntry",
+    "MemberEntry",
     "MergedWeights",
     "ModelDigests",
     "ModelRecord",
@@ -57,6 +59,8 @@ __all__ = [
     "Sample",
     "Samples",
     "SourceEntry",
+    "SweepRecord",
+    "SweepStatus",
     "dump",
     "instead",
     "is_record",

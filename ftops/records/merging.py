@@ -7,6 +7,7 @@ from typing import Final
 from ftops.errors import Diagnostic, ExternalError, Where
 from ftops.records.experiment import ExperimentRecord
 from ftops.records.models import Attempt, DatasetRecord, ModelRecord, RunEntry, RunRecord, RunStatus
+from ftops.records.sweep import SweepRecord
 from ftops.records.text import Record
 from ftops.values import RunState
 
@@ -29,6 +30,8 @@ def merge(tip: Record | None, mine: Record) -> Record:
             return _merge_datasets(tip, mine)
         case RunRecord(), RunRecord():
             return _merge_runs(tip, mine)
+        case SweepRecord(), SweepRecord():
+            return tip if tip.choice == mine.choice else mine
         case ModelRecord(), ModelRecord():
             return _merge_versions(tip, mine)
         case ExperimentRecord(), ExperimentRecord():

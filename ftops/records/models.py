@@ -122,6 +122,25 @@ class RunEntry(Strict):
         """The attempt whose result is the run's; 0 where it has none."""
         return 0 if self.output is None else int(self.output.split("/attempt-")[1].partition("/")[0])
 
+    @property
+    def measured(self) -> dict[str, float]:
+        """The metrics of what the run ends with, as its evaluation names them: those of its best checkpoint, where the run ends
+        with that, else the last ones. Empty where it has no result."""
+        last = self.attempts.get(str(self.final_attempt))
+        if last is None:
+            return {}
+        names = {"loss": "loss", "evalLoss": "eval_loss"}
+        found = {names[name]: value for name, value in self.metrics.items() if name in names}
+        saved = [
+            each.metrics for _, each in sorted((int(step), each) for step, each in (last.checkpoints or {}).items())
+        ]
+        newest = {name: value for metrics in saved for name, value in metrics.items()} | found
+        if (best := self.inputs.get("best")) is None:
+            return newest
+        name, way = best["metric"], min if best["mode"] == "min" else max
+        known = [metrics for metrics in saved if name in metrics]
+        return newest | (way(known, key=lambda metrics: metrics[name]) if known else {})
+
 
 class RunStatus(Strict):
     phase: RunState

@@ -12,20 +12,22 @@ from pydantic import ValidationError
 from ftops.errors import Diagnostic, ExternalError, Where
 from ftops.records.experiment import ExperimentRecord
 from ftops.records.models import DatasetRecord, ModelRecord, RunRecord
+from ftops.records.sweep import SweepRecord
 from ftops.simple_yaml import simple_tree
 from ftops.values import Json, canonical
 
 HEADER: Final = "# Written by ftops; edits are overwritten. What should be is in specs/.\n"
 
-Record = DatasetRecord | RunRecord | ModelRecord | ExperimentRecord
+Record = DatasetRecord | RunRecord | SweepRecord | ModelRecord | ExperimentRecord
 _KINDS: Final[Mapping[str, type[Record]]] = {
     "datasets": DatasetRecord,
     "runs": RunRecord,
+    "sweeps": SweepRecord,
     "models": ModelRecord,
     "experiments": ExperimentRecord,
 }
 _PATH: Final = re.compile(
-    r"registry/(?:(datasets|runs|experiments)/[-a-z0-9]+|(models)/[-a-z0-9]+/[-+.0-9A-Za-z]+)\.yaml"
+    r"registry/(?:(datasets|runs|sweeps|experiments)/[-a-z0-9]+|(models)/[-a-z0-9]+/[-+.0-9A-Za-z]+)\.yaml"
 )
 
 

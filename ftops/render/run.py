@@ -14,7 +14,9 @@ from ftops.render.figures import Table
 from ftops.render.look import table_lines
 from ftops.render.progress import paint_phase
 from ftops.render.saved import as_json
+from ftops.render.sweep import sweep_tree
 from ftops.render.words import clean, clock
+from ftops.sweeps import Choice
 from ftops.telemetry import Checkpoints, RunView, SavedCheckpoint, Series
 from ftops.trainer.metrics import better
 from ftops.values import FORMAT_VERSION, Json, RunState
@@ -244,8 +246,8 @@ def _checkpoint(each: SavedCheckpoint) -> dict[str, Json]:
 # ----------------------------------------------------------------------------------------------------- JSON
 
 
-def run_json(view: RunView) -> str:
-    """What is known of a run, for programs; what is not known is null."""
+def run_json(view: RunView, sweep: Choice | None = None) -> str:
+    """What is known of a run, for programs; what is not known is null. `sweep` is what it was chosen by, if so."""
     document: dict[str, Json] = {
         "formatVersion": FORMAT_VERSION,
         "run": view.id,
@@ -263,7 +265,7 @@ def run_json(view: RunView) -> str:
         "checkpoints": None if view.checkpoints is None else _checkpoints(view.checkpoints),
         "samples": None if view.answers is None else view.answers.model_dump(mode="json"),
     }
-    return as_json(document)
+    return as_json(document | ({} if sweep is None else {"sweep": sweep_tree(sweep)}))
 
 
 def _series(series: Series, at: str, way: str | None) -> Json:

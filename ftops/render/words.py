@@ -9,6 +9,7 @@ from typing import Final
 
 from ftops.estimates import Cost, Estimate
 from ftops.numbers import gib, percent
+from ftops.sweeps import Choose
 from ftops.values import (
     Action,
     AddMerged,
@@ -92,7 +93,7 @@ def shown(value: Json) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def step_text(step: Step) -> str:  # noqa: C901  (a case for each kind of step)
+def step_text(step: Step) -> str:  # noqa: C901, PLR0912  (a case for each kind of step)
     """A step in words."""
     text: str
     match step:
@@ -118,6 +119,8 @@ def step_text(step: Step) -> str:  # noqa: C901  (a case for each kind of step)
             text = f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}"
         case Analyze(experiment=experiment, phase=phase, opens=opens):
             text = f"look at the data of {experiment}{f', phase {phase}, which begins' if opens else ''}"
+        case Choose(sweep=sweep, metric=metric, mode=mode):
+            text = f"choose the best of {sweep}: the {'lowest' if mode == 'min' else 'highest'} {metric}"
         case CommitRecords(address=address):
             text = f"commit the record of {address}"
     return clean(text)

@@ -12,9 +12,11 @@ from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.experiment import Experiment, version_of
 from ftops.kinds.model import Model
 from ftops.kinds.resource import Reference
+from ftops.kinds.sweep_runs import Member, Sweep
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.spec.documents import Path
 from ftops.trainer.config import PAIRS, PREFERENCES, evaluation_faults, unfit
+from ftops.trainer.keys import OWNED
 from ftops.values import Address
 
 MOST_HINTS: Final = 100
@@ -33,7 +35,15 @@ class Links:
     _hints: dict[Address, str] = field(default_factory=dict)
 
     def check(self) -> Iterator[Diagnostic]:
-        """Everything that is wrong between the resources."""
+        """Everything that is wrong between the resources; what a sweep says, and so each of its members, once."""
+        told: set[tuple[Where | None, str]] = set()
+        members = {str(address) for address, each in self.resources.items() if isinstance(each, Member)}
+        for each in self._check():
+            if each.address not in members or (each.where, each.summary) not in told:
+                yield each
+            told.add((each.where, each.summary))
+
+    def _check(self) -> Iterator[Diagnostic]:
         graph = {address: tuple(resource.references()) for address, resource in self.resources.items()}
         for address, references in graph.items():
             yield from (self._missing(address, each) for each in references if each.target not in self.declared)
@@ -131,12 +141,20 @@ class Links:
         datasets = [each for each in found if isinstance(each, Dataset)]
         if len(datasets) < len(found):
             return
+        validated = any(each.spec.split.validation for each in datasets)
+        if isinstance(run, Sweep) and run.sweep.best.metric.startswith("eval") and not validated:
+            yield Diagnostic(
+                f"the sweep chooses by {run.sweep.best.metric}, which only a validation split has",
+                hint=OWNED["test_datasets"],
+                address=str(address),
+                where=self.where(address, ("spec", "sweep", "best", "metric")),
+            )
         given, kept = run.spec.hyperparameters, run.spec.checkpoints
         for fault in evaluation_faults(
             given.get("eval_steps", kept.every),  # as the templates say where it does not
             kept.every,
             run.spec.method,
-            validated=any(each.spec.split.validation for each in datasets),
+            validated=validated,
             best=kept.best is not None,
         ):
             field = ("hyperparameters", *fault.path) if fault.path[0] in given else ("checkpoints", "best")

@@ -14,9 +14,12 @@ import ftops
 from ftops.errors import Diagnostic, Severity, Where, did_you_mean
 from ftops.fields import NAME_PATTERN
 from ftops.kinds import KINDS, Project, Resource
+from ftops.kinds.sweep import Point
+from ftops.kinds.training_run import TrainingRun
 from ftops.spec.documents import ABSENT, Document, Path, child, read_documents
 from ftops.spec.faults import Fault, faults, found
 from ftops.spec.links import Links
+from ftops.spec.members import MemberDocument, member_documents, member_of, sweep_of
 from ftops.spec.schema import MODELS
 from ftops.trainer.config import METHODS, adapter_of
 from ftops.trainer.keys import check_hyperparameters
@@ -156,7 +159,7 @@ class Loading:
     digests: dict[Address, str] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     project_address: Address | None = None
-    _of_defaults: set[tuple[Where, str]] = field(default_factory=set)
+    _told: set[tuple[Where, str]] = field(default_factory=set)
 
     def read(self, texts: Mapping[str, bytes]) -> None:
         """Reads every file, the project's first: its defaults go into the others."""
@@ -168,6 +171,9 @@ class Loading:
         for document in documents:
             if (kind := self._kind(document)) is not None:
                 self._document(kind, document)
+        for resource in tuple(self.resources.values()):
+            if isinstance(resource, TrainingRun) and resource.spec.sweep is not None:
+                self._expand(resource)
 
     def check(self, project: Project | None, known_templates: Collection[str] | None) -> None:
         """Checks what holds between the documents."""
@@ -231,15 +237,28 @@ class Loading:
         if address is not None and (first := self.sources.documents.get(address)) is not None:
             place = first.where(("metadata", "name"))
             summary, detail = f"{address} is declared twice", f"first at {place}"
-            return self._report(
-                document, Fault(("metadata", "name"), summary, "give one of them another name", detail), address
-            )
+            hint = "give one of them another name"
+            if isinstance(document, MemberDocument):
+                hint = "a member of this sweep is called so: give the other, or the sweep, another name"
+            return self._report(document, Fault(("metadata", "name"), summary, hint, detail), address)
         if address is not None:
             self.sources.documents[address] = document
         self._validate(kind, document, tree, address)
         for fault in _hyperparameters(kind, tree):
             self._report(document, fault, address, kind)
         return None
+
+    def _expand(self, run: TrainingRun) -> None:
+        """Reads the members of a sweep, as if each stood in a document of its own."""
+        members: dict[str, Point] = {}
+        for point, document in member_documents(self.sources.documents[run.address], run):
+            self._document(run.kind, document)
+            address = _address(run.kind, document.tree)
+            made = None if address is None else self.resources.get(address)
+            if isinstance(made, TrainingRun) and self.sources.documents[made.address] is document:
+                self.resources[made.address] = member_of(run, made, point)
+                members[made.metadata.name] = point
+        self.resources[run.address] = sweep_of(run, members)
 
     def _validate(self, kind: str, document: Document, tree: Json, address: Address | None) -> None:
         text = canonical(tree)
@@ -256,11 +275,13 @@ class Loading:
 
     def _report(self, document: Document, fault: Fault, address: Address | None = None, kind: str = "") -> None:
         where = self.sources.find(document, kind, fault.path, key=fault.at_key)
-        if where.file != document.file:
-            # A fault in the defaults is found in every resource that they go into; it is one fault.
-            if (where, fault.summary) in self._of_defaults:
-                return
-            self._of_defaults.add((where, fault.summary))
+        at_place, in_document = (where, fault.summary), (Where(document.file, document.line), fault.summary)
+        # A fault in the defaults is found in every resource that they go into, and one of a sweep in its members; it is one fault.
+        if at_place in self._told and where.file != document.file:
+            return
+        if in_document in self._told and isinstance(document, MemberDocument):
+            return
+        self._told |= {at_place, in_document}
         name = None if address is None else str(address)
         self.diagnostics.append(Diagnostic(fault.summary, fault.detail, fault.hint, address=name, where=where))
 
