@@ -19,7 +19,7 @@ from ftops.kinds.limits import Budget, EarlyStopping, Retry
 from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
 from ftops.kinds.samples import Samples
-from ftops.kinds.standing import RERUN, is_made, is_stopped, rerun_after, standing, unfinished
+from ftops.kinds.standing import RERUN, is_longer, is_made, is_stopped, rerun_after, standing, unfinished
 from ftops.kinds.sweep import SweepSpec
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
@@ -51,8 +51,6 @@ MOST_CHOICES: Final = 1000
 """Combinations of earlier digests that are looked for, where several data sets had some."""
 MERGED: Final = "merged"
 """The folder of merged weights."""
-LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
-"""The fields that only say for how long to train: raising one may go on from the last checkpoint."""
 
 
 class RunTracking(Strict):
@@ -316,7 +314,7 @@ class TrainingRun(Resource):
             return ChangeClass.REGISTER, None
         if live is not None and (live.state is RunState.RUNNING or live.checkpoint is not None):
             return ChangeClass.RESUME, None
-        if self.spec.on_change == "resume" and before and previous and all(_is_longer(reason) for reason in reasons):
+        if self.spec.on_change == "resume" and before and previous and all(is_longer(reason) for reason in reasons):
             return ChangeClass.RESUME, run_id(self.metadata.name, previous)
         return ChangeClass.RETRAIN, None
 
@@ -397,10 +395,3 @@ def run_address(name: str) -> Address:
 def result_of(run: Resource) -> str:
     """What of a run's folder another one begins from: what it left, or, where that is an adapter, its merged weights."""
     return MERGED if isinstance(run, TrainingRun) and run.spec.trained is not None else "output"
-
-
-def _is_longer(reason: Reason) -> bool:
-    if reason.field not in LENGTHS:
-        return False
-    numbers = isinstance(reason.before, int | float) and isinstance(reason.after, int | float)
-    return numbers and reason.after > reason.before
