@@ -8,8 +8,7 @@ from ftops.fields import Strict
 
 
 class Samples(Strict):
-    """Answers to a few rows of the validation split (of the train split, where there is none), before the first step and after
-    the last."""
+    """Answers to a few rows of the validation split, else of the train split, before the first step and after the last."""
 
     prompts: int = Field(default=3, ge=0, le=20, description="How many rows; 0 for none.")
     max_new_tokens: int = Field(default=64, ge=1, le=1024, description="Tokens of an answer, at most.")
