@@ -10,16 +10,6 @@ from ftops.values import Address, Reason, Run, RunState, TrainedRun
 LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
 """The fields that only say for how long to train: raising one may go on from the last checkpoint."""
 RERUN: Final = Reason("rerun", None, "asked for")
-LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
-"""The fields that only say for how long to train: raising one may go on from the last checkpoint."""
-
-
-def is_longer(reason: Reason) -> bool:
-    """Whether all that changed is that it shall train for longer."""
-    if reason.field not in LENGTHS:
-        return False
-    numbers = isinstance(reason.before, int | float) and isinstance(reason.after, int | float)
-    return numbers and reason.after > reason.before
 
 
 def is_stopped(done: TrainedRun | None, live: Run | None) -> bool:
