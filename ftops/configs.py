@@ -14,7 +14,7 @@ from ftops import sandbox
 from ftops.errors import ChecksFailed, Diagnostic, PlanError, SpecError, Where
 from ftops.kinds.base_model import model_digest
 from ftops.kinds.dataset import Dataset, dataset_address
-from ftops.kinds.training_run import TrainingRun, run_address
+from ftops.kinds.training_run import TrainingRun, result_of, run_address
 from ftops.observe import TEMPLATES, Workspace, template_texts
 from ftops.plan import runner_of
 from ftops.render import shown
@@ -211,7 +211,8 @@ def run_values(
 def _base_model(run: TrainingRun, change: Change, changes: Mapping[Address, Change], workspace: Workspace) -> str:
     spec = run.spec.base_model
     if spec.run is not None:
-        return f"../../{changes[run_address(spec.run)].run_id}/output"
+        base = run_address(spec.run)
+        return f"../../{changes[base].run_id}/{result_of(_run(workspace, base))}"
     if spec.path is not None:
         attempt = workspace.store.attempt(run_id(run.metadata.name, change.digest or ""), 1)
         return os.path.relpath(workspace.root / spec.path, attempt)

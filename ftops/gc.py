@@ -14,7 +14,7 @@ from ftops import prune, tracking
 from ftops.disk import Freed, allocated, remove, written
 from ftops.errors import ExternalError
 from ftops.kinds.base_model import model_digest
-from ftops.kinds.training_run import TrainingRun
+from ftops.kinds.training_run import MERGED, TrainingRun
 from ftops.observe import Workspace, observe, read_records
 from ftops.plan import make_plan
 from ftops.records import FOLDER, DatasetRecord, ModelRecord, Record, RunRecord, is_record, parse
@@ -25,6 +25,8 @@ from ftops.values import Json, Plan, Train, run_id
 TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 UNSURE_SECONDS: Final = 3600.0
 """How old something must be that may be about to be started, or written, by what holds no lock yet."""
+LEFT: Final = ("output", MERGED)
+"""The folders of an attempt with its weights."""
 BRANCHES: Final = ("refs/heads", "refs/remotes")
 
 Inputs = dict[str, Json]
@@ -83,8 +85,8 @@ def collect(workspace: Workspace, shown: Collection[Freed], older: float = 0.0) 
 
 
 def _aside(path: Path) -> Path:
-    """Beside what the removal of `path` begins: for the output of an attempt in the folder of its run, which an apply clears."""
-    return path.parents[1] / f"{path.parent.name}-output" if path.name == "output" else path
+    """Beside what the removal of `path` begins: for what an attempt left in the folder of its run, which an apply clears."""
+    return path.parents[1] / f"{path.parent.name}-{path.name}" if path.name in LEFT else path
 
 
 # ----------------------------------------------------------------------------------------------------- needs
@@ -120,13 +122,14 @@ def _needs(store: Store, plan: Plan, records: Iterable[Record], rows: frozenset[
             outputs |= {entry.output for entry in record.status.runs.values() if entry.output}
         elif isinstance(record, ModelRecord):
             runs.setdefault(record.status.run_id, {})
-            outputs.add(record.status.output)
+            outputs |= {record.status.output, *(() if (merged := record.status.merged) is None else (merged.output,))}
     for change in plan.changes:
         if change.address.kind == TrainingRun.kind_name and change.chosen is None and change.digest is not None:
             runs[run_id(change.address.name, change.digest)] = change.inputs
             runs |= {step.resume_run: {} for step in change.steps if isinstance(step, Train) and step.resume_run}
     going_on: Inputs = {name: {} for name in _names(store.root / "runs") if _may_go_on(store, name)}
     stay = _with_sources(store, going_on | runs)
+    outputs |= _bases(store, stay)
     whole = (last_checkpoint(store, name) for name in stay)
     return _Needs(
         stay,
@@ -134,6 +137,13 @@ def _needs(store: Store, plan: Plan, records: Iterable[Record], rows: frozenset[
         frozenset({store.root / each for each in outputs} | {each.path.parent for each in whole if each is not None}),
         rows,
     )
+
+
+def _bases(store: Store, runs: Inputs) -> set[str]:
+    """The merged weights that any of `runs` begins from."""
+    digests = {(inputs.get("baseModel") or {}).get("run") for inputs in runs.values()}
+    links = (store.run(name) / MERGED for name in runs if (store.read_run(name) or {}).get("digest") in digests)
+    return {str((each.parent / each.readlink()).relative_to(store.root)) for each in links if each.is_symlink()}
 
 
 def _with_sources(store: Store, runs: Inputs) -> Inputs:
@@ -180,12 +190,27 @@ def _runs(store: Store, needs: _Needs) -> Iterator[Freed]:
         if name in needs.busy:
             continue
         if name not in needs.runs:
-            yield Freed.of(store.run(name), "a training that no record and no spec is about")
-        elif (store.run(name) / "output").is_symlink() and (final := final_attempt(store, name)) is not None:
+            what = (
+                "what merging an adapter left"
+                if name.endswith(".merge")
+                else "a training that no record and no spec is about"
+            )
+            yield Freed.of(store.run(name), what)
+            continue
+        yield from _merged(store, name, needs)
+        if (store.run(name) / "output").is_symlink() and (final := final_attempt(store, name)) is not None:
             for number in store.attempts(name):
                 output = store.attempt(name, number) / "output"
                 if number != final and output not in needs.outputs and output.is_dir() and not output.is_symlink():
                     yield Freed.of(output, f"what attempt {number} left: attempt {final} succeeded")
+
+
+def _merged(store: Store, name: str, needs: _Needs) -> Iterator[Freed]:
+    """The merged weights of a run that no version has, and no training begins from."""
+    for number in store.attempts(name):
+        folder = store.attempt(name, number) / MERGED
+        if folder not in needs.outputs and folder.is_dir() and not folder.is_symlink():
+            yield Freed.of(folder, f"merged weights of attempt {number} that no version has: merging again makes them")
 
 
 def _made(store: Store, needs: _Needs) -> Iterator[Freed]:

@@ -16,6 +16,7 @@ from ftops.git.repository import Repository, open_repository
 from ftops.kinds.experiment import Experiment
 from ftops.kinds.sweep_runs import Sweep
 from ftops.kinds.training_run import TrainingRun
+from ftops.recorded import ExperimentState, VersionState
 from ftops.records import (
     FOLDER,
     Attempt,
@@ -36,14 +37,12 @@ from ftops.trainer.config import shipped_templates, template_for, template_sourc
 from ftops.values import (
     Address,
     DatasetState,
-    ExperimentState,
     Observed,
     Run,
     RunHistory,
     RunState,
     Source,
     TrainedRun,
-    VersionState,
     digest,
     run_id,
 )
@@ -165,7 +164,8 @@ def _recorded(texts: Mapping[str, bytes]) -> _Recorded:
             case SweepRecord(metadata=metadata) as record:
                 found.sweeps[metadata.name] = record.choice
             case ModelRecord(metadata=metadata, status=status):
-                state = VersionState(status.run, status.run_digest, status.aliases, status.tags)
+                labels, merged = (status.aliases, status.tags), status.merged is not None
+                state = VersionState(status.run, status.run_digest, *labels, status.output, merged)
                 found.versions.setdefault(metadata.name, {})[metadata.version] = state
             case ExperimentRecord(metadata=metadata) as record:
                 found.experiments[metadata.name] = _experiment(record)

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ftops import checkpoints, tracking
+from ftops import checkpoints, samples, tracking
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import follow
 from ftops.jobs import JobState, early_end
+from ftops.kinds.training_run import MERGED
 from ftops.observe import Workspace
 from ftops.pipeline import read_manifest
 from ftops.records import (
@@ -21,6 +22,7 @@ from ftops.records import (
     DatasetRecord,
     DatasetStatus,
     FileEntry,
+    MergedWeights,
     ModelDigests,
     ModelRecord,
     ModelRecordMetadata,
@@ -119,6 +121,7 @@ def run_entry(identity: str, store: Store) -> RunEntry:
     if isinstance(weights, checkpoints.Torn):
         raise ExternalError(Diagnostic(f"{weights.path}: its final weights are damaged: {weights.reason}"))
     events = follow(store.attempt(identity, final)).events
+    answers = samples.read_samples(store, identity, final) if about.get("recordSamples") else None
     return entry.model_copy(
         update={
             "weights": {path: FileEntry(sha256=each.sha256, size=each.size) for path, each in weights.items()},
@@ -126,6 +129,7 @@ def run_entry(identity: str, store: Store) -> RunEntry:
             "steps": events[-1].get("step"),
             "max_steps": events[-1].get("maxSteps"),
             "metrics": _metrics(events),
+            "samples": None if answers is None else samples.masked(answers),
         }
     )
 
@@ -232,6 +236,18 @@ def model_record(step: RegisterVersion, run: RunRecord, commit: str | None) -> M
             input_commit=commit,
         ),
     )
+
+
+def with_merged(record: ModelRecord, store: Store) -> ModelRecord:
+    """`record` with the merged weights of its adapter. Raises ExternalError where they are not whole any more."""
+    output = Path(record.status.output).with_name(MERGED)
+    files = checkpoints.final_weights(store.root / output)
+    if isinstance(files, checkpoints.Torn):
+        hint = f"remove {files.path} and run `ftops apply` again: they are merged anew"
+        raise ExternalError(Diagnostic(f"{output}: its merged weights are not whole: {files.reason}", hint=hint))
+    entries = {name: FileEntry(sha256=each.sha256, size=each.size) for name, each in files.items()}
+    merged = MergedWeights(output=output.as_posix(), size=sum(each.size for each in entries.values()), weights=entries)
+    return record.model_copy(update={"status": record.status.model_copy(update={"merged": merged})})
 
 
 def labelled(record: ModelRecord, step: LabelVersion) -> ModelRecord:

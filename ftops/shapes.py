@@ -43,7 +43,8 @@ def shape_of(run: TrainingRun, resources: Mapping[Address, Resource], root: Path
         return of_init(base.init)
     if base.path is not None:
         return _shape(root / base.path / "config.json")
-    return None if base.hub is None else _of_hub(base.hub, base.revision or "main")
+    folder = None if base.hub is None else fetched(base.hub, base.revision)
+    return None if folder is None else _shape((folder / "config.json").resolve())  # the cache has links to its files
 
 
 def lacks_template(folder: Path) -> bool:
@@ -61,19 +62,17 @@ def of_init(init: InitModel) -> Shape:
     )
 
 
-def _of_hub(name: str, revision: str) -> Shape | None:
+def fetched(name: str, revision: str | None) -> Path | None:
+    """Where huggingface_hub keeps a model of the hub that it fetched for this user; there need not be any."""
     user = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
     home = Path(os.environ.get("HF_HOME") or user / "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     folder = cache.expanduser() / f"models--{name.replace('/', '--')}"
     try:
-        commit = (folder / "refs" / revision).read_text(encoding="ascii").strip()
+        commit = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
-        commit = revision
-    if "/" in commit or commit in ("", ".", ".."):
-        return None
-    found = folder / "snapshots" / commit / "config.json"
-    return _shape(found.resolve())  # the cache has links to its files
+        commit = revision or "main"
+    return None if "/" in commit or commit in ("", ".", "..") else folder / "snapshots" / commit
 
 
 def _shape(path: Path) -> Shape | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Final, Literal, NamedTuple
 
-from ftops.records import Attempt, FileEntry
+from ftops.records import Attempt, FileEntry, Samples
 from ftops.values import Json, RunState
 
 PLACE: Final = frozenset({"event", "step", "maxSteps", "time"})
@@ -215,7 +215,7 @@ class RunView:
     """All that is known of a run.
 
     `curves` go over its steps, `system` over the seconds of its last attempt: both are empty where only the record is at hand,
-    whose figures are `figures`. `begun_at` are the steps at which later attempts began. `eta` and `step_seconds` are
+    whose figures are `figures`. `answers` are those of its last attempt. `begun_at` are the steps at which later attempts began. `eta` and `step_seconds` are
     seconds.
     """
 
@@ -234,3 +234,4 @@ class RunView:
     begun_at: tuple[int, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
+    answers: Samples | None = None

@@ -36,7 +36,7 @@ UNREACHABLE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How an attempt is made: its job, and what the store shall remember of the run beside its identity."""
+    """How an attempt is made: its job, and what the store shall remember of the run beside its id."""
 
     job: Job
     about: Mapping[str, Json]
@@ -49,6 +49,17 @@ class Resume:
     checkpoint: Path | None
 
 
+def lacks(folder: Path) -> str:
+    """What an attempt that exited with 0 lacks of a success; empty where nothing."""
+    last = last_event(folder)
+    if last.get("event") != "end":
+        return "it exited with 0 before its training had ended"
+    if not reached_its_end(last):
+        return f"it ended at step {last.get('step')} of {last.get('maxSteps')}"
+    weights = checkpoints.final_weights(folder / "output")
+    return f"its final weights are not whole: {weights.reason}" if isinstance(weights, checkpoints.Torn) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """What to train.
@@ -58,7 +69,8 @@ class Training:
     called with the folder of the attempt that is followed, `failed` with one that is tried again, as `retry` says.
     `first_attempt` is the lowest number that an attempt may have; `resume_run` another run whose last whole checkpoint the
     first attempt goes on from. `resume` is where a person said that the next attempt begins. What attempts up to
-    `rerun_after` left is neither collected nor gone on from. `pause` waits so many seconds between two looks at the training.
+    `rerun_after` left is neither collected nor gone on from. `pause` waits so many seconds between two looks at the training,
+    `lacks` says what an attempt that exited with 0 lacks of a success.
     """
 
     run: Run
@@ -71,6 +83,7 @@ class Training:
     resume: Resume | None = None
     rerun_after: int = 0
     pause: Callable[[float], None] = time.sleep
+    lacks: Callable[[Path], str] = lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +165,7 @@ def _attempt(training: Training, store: Store, executor: Executor, watch: Watch)
         handle = _find(executor, key)
         sight = Gone() if handle is None else _observe(executor, handle)
         if handle is not None and isinstance(sight, Observation):
-            ended = None if sight.state.going_on else outcome(store, key, sight)
+            ended = None if sight.state.going_on else outcome(store, key, sight, training.lacks)
             if ended is None or ended.phase is RunState.SUCCEEDED:
                 return _to_its_end(training, key, handle, store, executor, watch)
         if handle is not None:
@@ -195,7 +208,7 @@ def _start(training: Training, key: Key, store: Store, executor: Executor) -> Ha
     """The handle of attempt `key`, started from the last whole checkpoint there is."""
     start = training.start(_resume_from(training, key, store))
     run = training.run
-    store.write_run(run.id, {"id": run.id, "name": run.name, "digest": run.digest, **start.about})
+    store.write_run(run.id, {"id": run.id, **start.about})
     match executor.submit(key, start.job):
         case Submitted(handle) | Exists(handle):
             return handle
@@ -261,7 +274,7 @@ class _Curve:
 
 def _to_its_end(training: Training, key: Key, handle: Handle, store: Store, executor: Executor, watch: Watch) -> Ended:
     training.begun(store.attempt(key.run, key.attempt))
-    ended = _follow(key, handle, store, executor, watch, training.pause)
+    ended = _follow(training, key, handle, store, executor, watch)
     if ended.phase is RunState.SUCCEEDED:
         publish_output(store, key.run, key.attempt)
     executor.forget(handle)
@@ -272,9 +285,7 @@ def _to_its_end(training: Training, key: Key, handle: Handle, store: Store, exec
     return ended
 
 
-def _follow(
-    key: Key, handle: Handle, store: Store, executor: Executor, watch: Watch, pause: Callable[[float], None]
-) -> Ended:
+def _follow(training: Training, key: Key, handle: Handle, store: Store, executor: Executor, watch: Watch) -> Ended:
     """Reads the events of an attempt until its job has ended."""
     folder, offset, curve = store.attempt(key.run, key.attempt), 0, _Curve()
     while True:
@@ -286,8 +297,8 @@ def _follow(
         if curve.step != before and curve.max_steps:
             watch(curve.progress())
         if isinstance(sight, Gone) or not sight.state.going_on:
-            return outcome(store, key, sight)
-        pause(POLL_SECONDS)
+            return outcome(store, key, sight, training.lacks)
+        training.pause(POLL_SECONDS)
 
 
 def first_event(folder: Path) -> dict[str, Json]:
@@ -306,8 +317,8 @@ def remaining_seconds(store: Store, run: Run) -> float | None:
     return None if pace is None else pace.left
 
 
-def outcome(store: Store, key: Key, sight: Observation | Gone) -> Ended:
-    """How an attempt ended. Success is exit code 0, the last step reached, and final weights that are whole."""
+def outcome(store: Store, key: Key, sight: Observation | Gone, lacks: Callable[[Path], str]) -> Ended:
+    """How an attempt ended. Success is exit code 0, and that it `lacks` nothing."""
     folder = store.attempt(key.run, key.attempt)
     log = log_tail(folder / "output.log")
     if isinstance(sight, Gone):
@@ -317,20 +328,9 @@ def outcome(store: Store, key: Key, sight: Observation | Gone) -> Ended:
     if sight.state is not JobState.SUCCEEDED:
         found = failure(sight, log)
         return Ended(key.attempt, RunState.FAILED, found.reason, last_lines(log), found.fault)
-    if lacks := _lacks(folder):
-        return Ended(key.attempt, RunState.FAILED, lacks, last_lines(log), Fault.UNKNOWN)
+    if missing := lacks(folder):
+        return Ended(key.attempt, RunState.FAILED, missing, last_lines(log), Fault.UNKNOWN)
     return Ended(key.attempt, RunState.SUCCEEDED, early_end(last_event(folder)))
-
-
-def _lacks(folder: Path) -> str:
-    """What an attempt that exited with 0 lacks of a success; empty where nothing."""
-    last = last_event(folder)
-    if last.get("event") != "end":
-        return "it exited with 0 before its training had ended"
-    if not reached_its_end(last):
-        return f"it ended at step {last.get('step')} of {last.get('maxSteps')}"
-    weights = checkpoints.final_weights(folder / "output")
-    return f"its final weights are not whole: {weights.reason}" if isinstance(weights, checkpoints.Torn) else ""
 
 
 def final_attempt(store: Store, run_id: str) -> int | None:
@@ -342,12 +342,12 @@ def final_attempt(store: Store, run_id: str) -> int | None:
         return None
 
 
-def publish_output(store: Store, run_id: str, attempt: int) -> None:
+def publish_output(store: Store, run_id: str, attempt: int, name: str = "output") -> None:
     """Make `runs/RUN-ID/output` lead to what the last attempt left, so that later runs need not know which attempt it was."""
-    link = store.run(run_id) / "output"
-    if not link.is_symlink() or final_attempt(store, run_id) != attempt:
+    link, target = store.run(run_id) / name, f"attempt-{attempt}/{name}"
+    if not link.is_symlink() or str(link.readlink()) != target:
         temporary = temporary_name(link)
-        temporary.symlink_to(f"attempt-{attempt}/output")
+        temporary.symlink_to(target)
         temporary.replace(link)
 
 

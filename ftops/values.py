@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from ftops.errors import Diagnostic
 from ftops.estimates import Cost, Estimate
 from ftops.findings import Finding as Finding  # noqa: PLC0414  (who shares values finds it here too)
+from ftops.recorded import ExperimentState, VersionState
 from ftops.sweeps import Choice, Choose
 
 Json = Any
@@ -160,12 +161,30 @@ class Train:
 
 
 @dataclass(frozen=True, slots=True)
+class MergeWeights:
+    """Merge the adapter that `run_id`, a run of `run`, ended with into its base model; the one in the folder `output` of the
+    store, where that is said."""
+
+    run: str
+    run_id: str
+    output: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterVersion:
     """Make version `version` of `model` from the result of run `run_id`."""
 
     model: str
     version: str
     run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddMerged:
+    """Add the merged weights of its adapter to version `version` of `model`."""
+
+    model: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +219,9 @@ Step = (
     | MixData
     | MakeBaseModel
     | Train
+    | MergeWeights
     | RegisterVersion
+    | AddMerged
     | LabelVersion
     | Analyze
     | Choose
@@ -337,36 +358,6 @@ class RunHistory:
 
     current: str
     runs: Mapping[str, TrainedRun]
-
-
-@dataclass(frozen=True, slots=True)
-class VersionState:
-    """What the record of a model version says. A version is immutable but for its aliases and tags."""
-
-    run: str
-    run_digest: str
-    aliases: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ExperimentState:
-    """What the record of an experiment says: what was declared, how far its current phase is, and what was found.
-
-    `looks` counts those of the current phase, `fraction` is the part of the target that it reached, `traffic` new units
-    a day, `mean` the mean of the primary metric in the baseline, `proposals` what a person was asked to decide.
-    """
-
-    state: str
-    inputs: Json
-    phase: str
-    looks: int = 0
-    fraction: float = 0.0
-    traffic: float | None = None
-    mean: float | None = None
-    verdict: str | None = None
-    decided: bool = False
-    proposals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

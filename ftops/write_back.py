@@ -13,8 +13,8 @@ from ftops.git.push import PushState, push_records
 from ftops.git.repository import Repository
 from ftops.kinds.project import FromEnvironment
 from ftops.observe import Workspace, read_records
-from ftops.records import DatasetRecord, ExperimentRecord, Record, dump, instead, is_record, merge, parse
-from ftops.render import dataset_documents, experiment_documents
+from ftops.records import DatasetRecord, ExperimentRecord, Record, RunRecord, dump, instead, is_record, merge, parse
+from ftops.render import dataset_documents, experiment_documents, run_documents
 from ftops.store import cannot_write, open_regular, write_atomic
 
 RESULT_BYTES = 16 * 2**20
@@ -138,6 +138,8 @@ def _documents(record: Record) -> dict[str, bytes]:
             return dataset_documents(record)
         case ExperimentRecord():
             return experiment_documents(record)
+        case RunRecord():
+            return run_documents(record)
         case _:
             return {}
 

@@ -9,11 +9,12 @@ import yaml
 from ftops.kinds.sweep_runs import Sweep
 from ftops.kinds.training_run import run_address
 from ftops.plan import make_plan
+from ftops.recorded import ExperimentState, VersionState
 from ftops.spec import load
 from ftops.values import (
+    AddMerged,
     Analyze,
     DatasetState,
-    ExperimentState,
     LabelVersion,
     MakeBaseModel,
     PrepareData,
@@ -21,7 +22,6 @@ from ftops.values import (
     RunHistory,
     RunState,
     TrainedRun,
-    VersionState,
     run_id,
 )
 
@@ -131,6 +131,8 @@ def _registered(change, specs, observed, _):
                     run, identity = best.name, run_id(best.name, best.digest)
                 (digest,) = (key for key in observed.runs[run].runs if run_id(run, key) == identity)
                 versions[version] = VersionState(run, digest)
+            case AddMerged(version=version):
+                versions[version] = replace(versions[version], merged=True)
             case LabelVersion(version=version, aliases=aliases, tags=tags):
                 versions[version] = replace(versions[version], aliases=aliases, tags=tags)
     return replace(observed, versions={**observed.versions, change.address.name: versions})

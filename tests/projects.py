@@ -151,10 +151,26 @@ STAND_IN = """\
 # Trains nothing: ten steps an epoch, and the files and events of a training. A learning rate over 1 diverges at step 5.
 # It is best at step 4 on the validation split, where there is one, and can end early after that. With seed 9 its first attempt
 # is killed after step 5, and it takes longer with seed 7. A file `mood` in the store makes it `fail` at step 5, or `slow`, and
-# other weights. On TERM it finishes its step, saves a checkpoint and ends.
-import json, os, signal, struct, sys, time, yaml, zipfile
-assert sys.argv[1:] == ["train", "config.yaml", "--launcher", "python"], sys.argv
+# other weights. On TERM it finishes its step, saves a checkpoint and ends. It merges what it calls an adapter too, unless its mood
+# is to `fail`; it merges `nothing`, or what is `nan`. Samples of 7 tokens it gives, one of them.
+import json, os, shutil, signal, struct, sys, time, yaml, zipfile
+assert sys.argv[1:] in (["train", "config.yaml", "--launcher", "python"], ["merge-lora", "config.yaml"]), sys.argv
 config = yaml.safe_load(open("config.yaml"))
+if sys.argv[1] == "merge-lora":
+    mood = open("../../../mood").read() if os.path.exists("../../../mood") else ""
+    time.sleep(3 if mood == "slow" else 0)
+    if mood == "fail":
+        sys.exit("merging failed")
+    shutil.copytree(config["base_model"], "output/merged", ignore=shutil.ignore_patterns("checkpoint-*"))
+    there = "output/merged/model.safetensors"
+    old = open(there, "rb").read() if os.path.exists(there) else b""
+    header = json.dumps({{"w": {{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}}}).encode()
+    base = struct.unpack("<2f", old[-8:]) if old else (0, 0)
+    delta = struct.unpack("<2f", open(config["lora_model_dir"] + "/adapter_model.safetensors", "rb").read()[-8:])
+    added = dict(nothing=(0, 0), nan=(float("nan"), 0)).get(mood, delta)
+    with open(there, "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header + struct.pack("<2f", *(a + b for a, b in zip(base, added))))
+    sys.exit()
 steps = int(10 * config["num_epochs"])
 mood = open("../../../mood").read() if os.path.exists("../../../mood") else ""
 source = config.get("resume_from_checkpoint")
@@ -170,7 +186,10 @@ def save(folder):
     adapter = config.get("adapter") == "lora"
     with open(folder + ("/adapter_config.json" if adapter else "/config.json"), "w") as file:
         json.dump({{"learning_rate": config["learning_rate"]}}, file)
-    header = json.dumps({{"w": {{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}}}).encode()
+    with open(folder + "/tokenizer_config.json", "w") as file:
+        json.dump({{"chat_template": config["learning_rate"]}}, file)
+    name = "w.lora_A.weight" if adapter else "w"
+    header = json.dumps({{name: {{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}}}).encode()
     with open(folder + ("/adapter_model.safetensors" if adapter else "/model.safetensors"), "wb") as file:
         file.write(struct.pack("<Q", len(header)) + header + struct.pack("<2f", config["learning_rate"], steps + len(mood)))
 def checkpoint(step, logs):
@@ -206,6 +225,10 @@ for step in range(first + 1, steps + 1):
     early = 0 < config.get("early_stopping_patience", 0) <= worse
     if told or early:
         break
+if os.environ.get("FTOPS_SAMPLE_TOKENS") == "7":
+    said = {{"prompt": "<b>Hi</b> ![x](y) ```", "reference": "call 010-1234-5678", "after": "step " + str(step)}}
+    rows = [said if source else {{**said, "before": "untaught"}}]
+    json.dump({{"split": "train", "rows": rows}}, open("samples.json", "w"))
 save("output")
 event("end", step, **({{"stopped": "early"}} if early else {{}}))
 print("done", flush=True)

@@ -402,12 +402,6 @@ def test_a_base_model_that_is_not_there(tmp_path, env):
     assert "TrainingRun/base" in done.stderr
 
 
-def test_an_adapter_as_base_model(tmp_path, env):
-    root = projects.write(tmp_path / "project", dataset(), run(method="lora"), run("more", {"run": "base"}))
-    commit_all(root)
-    assert "makes an adapter, not a model" in ftops(root, "plan", env=env, code=3).stderr
-
-
 def test_an_unknown_kind_is_told_with_the_kinds(root, env):
     spec = yaml.safe_dump(document("Pipeline", "p", {}), sort_keys=False)
     (root / "specs/bad.yaml").write_text(spec)

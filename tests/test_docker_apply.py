@@ -12,7 +12,7 @@ import yaml
 
 from ftops import engine
 from tests import projects
-from tests.projects import commit_all, dataset, edit, environment, ftops, records, run
+from tests.projects import commit_all, dataset, edit, environment, ftops, model, records, run
 from tests.test_apply import attempts, entry, events, wait
 
 STAND_IN = "ftops-stand-in:latest"
@@ -66,6 +66,18 @@ def test_apply_trains_in_a_container_and_then_nothing_is_left(tmp_path, env, doc
     ftops(root, "plan", "--detailed-exitcode", env=env)
     assert docker.names() == []
     assert not [each for each in (str(root), docker.url) if each in json.dumps(records(root), default=str)]
+
+
+@pytest.mark.slow
+def test_an_adapter_is_merged_in_a_container(tmp_path, env, docker, stand_in):
+    versions = {"1.0.0": {"run": "lora", "export": ["adapter", "merged"]}}
+    lora = run("lora", {"run": "base"}, method="lora")
+    root = project(tmp_path / "project", stand_in, run(), lora, model("chat", versions))
+    ftops(root, "apply", "--yes", env=env)
+    merged = records(root)["registry/models/chat/1.0.0.yaml"]["status"]["merged"]
+    assert (root / ".ftops" / merged["output"] / "model.safetensors").stat().st_uid == 1000
+    assert docker.names() == []
+    ftops(root, "plan", "--detailed-exitcode", env=env)
 
 
 @pytest.mark.slow

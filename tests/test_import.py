@@ -32,12 +32,18 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def imported(config, *options):
-    """The data set's spec, the run's spec, and the comments."""
+def documents(config, *options):
+    """What is printed for a config, which is valid."""
     Path("my config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
     text = CliRunner().invoke(ftops, ["import", "my config.yml", *options], catch_exceptions=False).stdout
     specs, diagnostics = load({"ftops.yaml": RUNNER, "specs/x.yaml": text.encode()})
     assert specs is not None, diagnostics
+    return text
+
+
+def imported(config, *options):
+    """The data set's spec, the run's spec, and the comments."""
+    text = documents(config, *options)
     dataset, run = yaml.safe_load_all(text)
     assert dataset["metadata"] == run["metadata"]
     return dataset["spec"], run["spec"], [line[4:] for line in text.splitlines() if line.startswith("# - ")]
@@ -129,6 +135,22 @@ def test_rows(entry, shape, columns):
     assert dataset["split"] == {"train": 0.9, "validation": 0.1, "test": 0}
 
 
+def test_files_that_are_read_in_several_ways_are_several_data_sets():
+    files = [
+        {"path": "a.jsonl", "type": "chat_template", "field_messages": "conversations"},
+        {"path": "b.jsonl", "type": "chat_template", "field_messages": "talk"},
+        {"path": "c.jsonl", "type": "chat_template"},
+    ]
+    text = documents({**LEAST, "datasets": files, "val_set_size": 0.1}, "--name", "mine")
+    first, second, run = yaml.safe_load_all(text)
+    assert [each["metadata"]["name"] for each in (first, second, run)] == ["mine-1", "mine-2", "mine"]
+    assert first["spec"]["source"] == {"paths": ["a.jsonl", "c.jsonl"]}
+    assert second["spec"]["source"] == {"path": "b.jsonl", "columns": {"messages": "talk"}}
+    assert first["spec"]["split"] == second["spec"]["split"] == {"train": 0.9, "validation": 0.1, "test": 0}
+    assert run["spec"]["datasets"] == [{"name": "mine-1"}, {"name": "mine-2"}]
+    assert "dataset" not in run["spec"]
+
+
 def test_several_files_and_checkpoints_and_a_folder():
     Path("models/m").mkdir(parents=True)
     files = [{"path": f"{name}.jsonl", "type": "alpaca"} for name in "ab"]
@@ -183,7 +205,7 @@ def test_what_ftops_decides_is_left_out_and_said():
         ({"datasets": []}, "datasets or pretraining_dataset is missing"),
         (
             {"datasets": [{"path": "a.jsonl", "type": "alpaca"}, {"path": "b.jsonl", "type": "completion"}]},
-            "the data sets are not read in the same way",
+            "rows of several forms are not trained on together: alpaca, completion",
         ),
     ],
 )  # fmt: skip

@@ -368,7 +368,10 @@ def test_a_run_and_its_version_are_in_mlflow_when_apply_ends(root, monkeypatch):
     version = mlflow.get_model_version_by_alias("chat", version_alias("1.0.0"))
     assert version.run_id == run.info.run_id
     assert version.source == weights.as_uri()
-    assert version.tags == {"version": "1.0.0", "ftops.run": training.run_id, "ftops.tags": "korean", "korean": "true"}
+    assert version.tags == {
+        "version": "1.0.0", "ftops.run": training.run_id, "ftops.tags": "korean", "korean": "true",
+        "ftops.weights": str(weights.relative_to(root)),
+    }  # fmt: skip
 
 
 @pytest.mark.slow
@@ -389,7 +392,8 @@ def test_aliases_move_and_labels_are_exactly_what_is_asked(root):
     mlflow.set_model_version_tag("chat", "1", "by-hand", "kept")
 
     ask("1.1.0", aliases=("production",))
-    ask("1.0.0", tags=("b",), archived=True)
+    source = mlflow.get_model_version("chat", "1").source
+    ask("1.0.0", tags=("b",), archived=True, merged="runs/x/attempt-1/merged")
     ask("2.0.0-rc.1+build")
     start_mirror(root, sqlite(root))
     assert not flush(root, 60)
@@ -405,7 +409,10 @@ def test_aliases_move_and_labels_are_exactly_what_is_asked(root):
         "2.0.0-rc.1+build": {version_alias("2.0.0-rc.1+build")},
     }
     tags = mlflow.get_model_version("chat", "1").tags
-    assert tags.keys() == {"version", "ftops.run", "ftops.tags", "b", "archived", "by-hand"}
+    known = {"version", "ftops.run", "ftops.tags", "ftops.weights", "ftops.merged"}
+    assert tags.keys() == known | {"b", "archived", "by-hand"}
+    assert (tags["ftops.weights"], tags["ftops.merged"]) == (weights, "runs/x/attempt-1/merged")
+    assert mlflow.get_model_version("chat", "1").source == source, "what a version was made from stays"
     assert len(mlflow.search_model_versions("name = 'chat'")) == 3
 
 

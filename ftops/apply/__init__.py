@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import assert_never
 
 from ftops import dvc, tracking
+from ftops.apply.merge import merge
 from ftops.apply.news import Applied, ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
-from ftops.apply.register import commit, label, look, register
+from ftops.apply.register import add_merged, commit, label, look, register
 from ftops.apply.sweep import choose_member
 from ftops.apply.together import is_wide, together
 from ftops.apply.train import make_base_model, mix, prepare, train
@@ -28,6 +29,7 @@ from ftops.store import open_store
 from ftops.sweeps import Choose
 from ftops.training import Resume
 from ftops.values import (
+    AddMerged,
     Address,
     Analyze,
     Change,
@@ -35,6 +37,7 @@ from ftops.values import (
     FetchData,
     LabelVersion,
     MakeBaseModel,
+    MergeWeights,
     MixData,
     Observed,
     Plan,
@@ -99,7 +102,7 @@ def apply(
 
 def _is_tracked(plan: Plan) -> bool:
     """Whether MLflow will hear of anything: starting its process costs seconds of a processor."""
-    tracked = Train | RegisterVersion | LabelVersion
+    tracked = Train | RegisterVersion | AddMerged | LabelVersion
     return any(isinstance(step, tracked) for change in plan.changes for step in change.steps)
 
 
@@ -164,7 +167,7 @@ def _one(work: Work, change: Change) -> ChangeEnded:
     return ChangeEnded(change.address)
 
 
-def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911  (a case for each kind of step)
+def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911, PLR0912  (a case for each kind of step)
     """Does one step; returns what came out in a few words. The only place that knows what a step means."""
     match step:
         case FetchData():
@@ -178,8 +181,12 @@ def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911  
             return make_base_model(work, change, step)
         case Train():
             return train(work, change, step)
+        case MergeWeights():
+            return merge(work, step)
         case RegisterVersion():
             return register(work, step)
+        case AddMerged():
+            return add_merged(work, step)
         case LabelVersion():
             return label(work, step)
         case Analyze():

@@ -10,18 +10,15 @@ from ftops.apply.news import Notice
 from ftops.apply.work import Work
 from ftops.errors import Diagnostic, ExternalError
 from ftops.kinds.model import ARCHIVED
-from ftops.kinds.training_run import run_address
 from ftops.looks import take_look
 from ftops.records import FOLDER, ExperimentRecord, ModelRecord, Record, RunRecord, RunStatus, SweepRecord
-from ftops.values import Analyze, Change, LabelVersion, RegisterVersion, run_id
+from ftops.values import AddMerged, Analyze, Change, LabelVersion, RegisterVersion, run_id
 
 
 def register(work: Work, step: RegisterVersion) -> str:
     source = work.model(step.model).spec.versions[step.version].run
-    swept = work.write_back.records.get(f"{FOLDER}sweeps/{source}.yaml")
-    if work.changes[run_address(source)].chosen is not None and isinstance(swept, SweepRecord):  # just chosen, maybe
-        source = swept.status.chosen or source
-        step = replace(step, run_id=swept.status.run_id or step.run_id)
+    source, identity = work.stands_for(source, step.run_id)
+    step = replace(step, run_id=identity)
     run = work.write_back.records.get(f"{FOLDER}runs/{source}.yaml")
     if not isinstance(run, RunRecord):
         raise ExternalError(Diagnostic(f"{step.run_id} has no record: nothing to register as {step.version}"))
@@ -30,13 +27,25 @@ def register(work: Work, step: RegisterVersion) -> str:
     return f"{step.model}@{step.version}, {record.status.size:,} bytes"
 
 
+def add_merged(work: Work, step: AddMerged) -> str:
+    record = results.with_merged(_version(work, step), work.store)
+    work.pending[record.path] = record
+    return "" if record.status.merged is None else f"{record.status.merged.size:,} bytes"
+
+
 def label(work: Work, step: LabelVersion) -> str:
+    record = results.labelled(_version(work, step), step)
+    work.pending[record.path] = record
+    return ", ".join(step.aliases) or "no alias"
+
+
+def _version(work: Work, step: AddMerged | LabelVersion) -> ModelRecord:
+    """The record of a version as it is written next, or as it is."""
     path = f"{FOLDER}models/{step.model}/{step.version}.yaml"
     record = work.pending.get(path) or work.write_back.records.get(path)
     if not isinstance(record, ModelRecord):
         raise ExternalError(Diagnostic(f"{path} is gone"))
-    work.pending[path] = results.labelled(record, step)
-    return ", ".join(step.aliases) or "no alias"
+    return record
 
 
 def look(work: Work, change: Change, step: Analyze) -> str:
@@ -123,6 +132,7 @@ def _ask_for_versions(work: Work, records: Iterable[Record]) -> None:
                     version=record.metadata.version,
                     run_id=record.status.run_id,
                     weights=record.status.output,
+                    merged=None if (merged := record.status.merged) is None else merged.output,
                     aliases=aliases,
                     tags=record.status.tags,
                     archived=ARCHIVED in record.status.aliases,

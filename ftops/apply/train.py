@@ -23,7 +23,7 @@ from ftops.kinds.base_model import model_digest
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.mixture import portions_of
 from ftops.kinds.project import Runner
-from ftops.kinds.training_run import run_address
+from ftops.kinds.training_run import TrainingRun, result_of, run_address
 from ftops.numbers import gib
 from ftops.pipeline import mixing
 from ftops.plan import runner_of
@@ -132,34 +132,41 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
     refuse_without_template(work.workspace, change, config)
     if source is not None:
         _check_resume(work, change, config, Path(os.path.normpath(work.store.attempt(step.run_id, 1) / source)))
-    command, path = _axolotl(runner)
+    command, env = axolotl(run, runner)
     job = executors.Job(
         argv=(command, "train", "config.yaml", *launcher(runner.gpus)),
         files={"config.yaml": config.text.encode(), **plugin_files()},
         env={
-            **path,
-            "PYTHONPATH": "plugin",
+            **env,
             "FTOPS_EVENTS": "events.jsonl",
             "FTOPS_BAD_LOSS": run.spec.bad_loss,
             "FTOPS_MAX_OVER_LENGTH": str(run.spec.max_over_length),
-            "AXOLOTL_DO_NOT_TRACK": "1",
-            **({"HF_HUB_OFFLINE": "1"} if run.spec.base_model.hub is None or runner.is_offline else {}),
-            # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
-            **({} if runner.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
+            **_samples(run),
         },
         timeout=_limit(work, change, runner),
         reads=tuple(_reads(work, change, source)),
         writes=(work.store.tokens(change.inputs["dataset"]),),
     )
     about = {
+        "name": step.run,
+        "digest": step.digest,
         "inputs": change.inputs,
         "engine": runner.software,
         "runner": run.spec.runner or work.workspace.specs.project.spec.default_runner,
         "configDigest": config.digest,
         "inputCommit": work.observed.commit,
+        **({"recordSamples": True} if run.spec.samples.record else {}),
         **({"rerunAfter": step.rerun_after} if step.rerun_after else {}),
     }
     return Start(job, about)
+
+
+def _samples(run: TrainingRun) -> dict[str, str]:
+    """What the trainer is told of samples; a model that scores answers gives none."""
+    spec = run.spec.samples
+    if run.spec.method == "reward" or not spec.prompts:
+        return {}
+    return {"FTOPS_SAMPLES": str(spec.prompts), "FTOPS_SAMPLE_TOKENS": str(spec.max_new_tokens)}
 
 
 def _limit(work: Work, change: Change, runner: Runner) -> float:
@@ -194,17 +201,24 @@ def _check_resume(work: Work, change: Change, config: Config, source: Path) -> N
     refuse_to_resume(work.workspace, change.address, config, checkpoint)
 
 
-def _axolotl(runner: Runner) -> tuple[str, dict[str, str]]:
-    """The program that trains, and the PATH that it needs: what it starts is beside it. An image has both of its own.
+def axolotl(run: TrainingRun, runner: Runner) -> tuple[str, dict[str, str]]:
+    """The engine's program, and the environment that it needs: what it starts is beside it. An image has both of its own.
 
     Raises ExternalError where the engine is needed here and not installed.
     """
+    env = {
+        "PYTHONPATH": "plugin",
+        "AXOLOTL_DO_NOT_TRACK": "1",
+        **({"HF_HUB_OFFLINE": "1"} if run.spec.base_model.hub is None or runner.is_offline else {}),
+        # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
+        **({} if runner.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
+    }
     if not runner.uses_engine_here:
-        return "axolotl", {}
+        return "axolotl", env
     engine = require_engine(runner.engine)
     usual = "/usr/local/bin:/usr/bin:/bin"
     others = os.environ.get("PATH", usual) if runner.docker is None else usual
-    return str(engine.bin / "axolotl"), {"PATH": f"{engine.bin}:{others}"}
+    return str(engine.bin / "axolotl"), {"PATH": f"{engine.bin}:{others}", **env}
 
 
 def _reads(work: Work, change: Change, resume: str | None) -> Iterator[Path]:
@@ -214,7 +228,8 @@ def _reads(work: Work, change: Change, resume: str | None) -> Iterator[Path]:
     if base.init is not None:
         yield work.store.model(model_digest(change.inputs))
     if base.run is not None:
-        yield work.store.run(work.changes[run_address(base.run)].run_id) / "output"
+        before = work.changes[run_address(base.run)].run_id
+        yield work.store.run(before) / result_of(work.run(run_address(base.run)))
     if base.path is not None:
         yield work.workspace.root / base.path
     if resume is not None:  # relative to the folder of any attempt

@@ -11,9 +11,9 @@ from ftops.journal import Journal
 from ftops.kinds.dataset import Dataset, dataset_address
 from ftops.kinds.experiment import Experiment
 from ftops.kinds.model import Model
-from ftops.kinds.training_run import TrainingRun
+from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.observe import Workspace
-from ftops.records import Record
+from ftops.records import FOLDER, Record, SweepRecord
 from ftops.store import Store
 from ftops.training import Resume
 from ftops.values import Address, Change, Observed
@@ -54,6 +54,14 @@ class Work:
         if not isinstance(resource, TrainingRun):
             raise TypeError(f"{address} is no training run")
         return resource
+
+    def stands_for(self, run: str, run_id: str) -> tuple[str, str]:
+        """The name and the id of the run that `run` stands for: of a sweep the member that it chose, perhaps just now."""
+        change = self.changes.get(run_address(run))
+        swept = self.write_back.records.get(f"{FOLDER}sweeps/{run}.yaml")
+        if change is None or change.chosen is None or not isinstance(swept, SweepRecord):
+            return run, run_id
+        return swept.status.chosen or run, swept.status.run_id or run_id
 
     def experiment(self, name: str) -> Experiment:
         resource = self.workspace.specs.resources[Address(Experiment.kind_name, name)]

@@ -16,7 +16,7 @@ from ftops.errors import Diagnostic, ExternalError, PlanError, RunFailed, UsageE
 from ftops.render import plan_text, saved_seal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import FrameType
 
     from ftops.apply import Applied
@@ -74,9 +74,7 @@ def apply(  # noqa: PLR0913  (click gives it every option)
         raise UsageError(
             Diagnostic("a saved plan says what to do: --target, --exclude, --rerun and --resume don't go with it")
         )
-    chosen = _named(begins)
-    if both := chosen.keys() & {each.removeprefix("TrainingRun/") for each in choice.reruns}:
-        raise UsageError(Diagnostic(f"{min(both)}: --rerun begins at the start, so --resume does not go with it"))
+    chosen = _named(begins, choice.reruns)
     from ftops.observe import open_workspace
 
     workspace = open_workspace(start)
@@ -107,14 +105,18 @@ def apply(  # noqa: PLR0913  (click gives it every option)
     _conclude(made, ended)
 
 
-def _named(begins: tuple[str, ...]) -> dict[str, str]:
-    """Where each TrainingRun begins, by its name; empty where that is not said. Raises UsageError for what is not NAME=WHERE."""
+def _named(begins: tuple[str, ...], reruns: Iterable[str]) -> dict[str, str]:
+    """Where each TrainingRun begins, by its name; empty where that is not said. Raises UsageError for what is not NAME=WHERE,
+    and where a run is also to be trained again.
+    """
     found = {}
     for each in begins:
         name, equals, where = each.removeprefix("TrainingRun/").partition("=")
         if not name or (equals and where not in ("best", "last", "none") and not where.isdecimal()):
             raise UsageError(Diagnostic(f"--resume {each}: expected NAME, or NAME= with best, last, none or a step"))
         found[name] = where
+    if both := found.keys() & {each.removeprefix("TrainingRun/") for each in reruns}:
+        raise UsageError(Diagnostic(f"{min(both)}: --rerun begins at the start, so --resume does not go with it"))
     return found
 
 

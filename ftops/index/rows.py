@@ -144,6 +144,7 @@ def _version(record: ModelRecord) -> Row:
         "data_digest": status.digests.data,
         "config_digest": status.digests.config,
         "weights": tree["digests"]["weights"],
+        **{f"merged_{name}": each for name, each in (tree["merged"] or {}).items()},
         "registered_at": _time(status.registered_at),
         "record": record.path,
     }

@@ -94,7 +94,9 @@ VERSIONS: Final = sa.Table(
     *_columns(sa.Text, "phase", "run", "run_digest", "method", "output", "mlflow", "record", needed=True),
     *_columns(sa.Text, "data_digest", "config_digest", needed=True),
     *_columns(sa.BigInteger, "size", needed=True),
-    *_columns(_JSON, "aliases", "tags", "base_model", "weights"),
+    *_columns(sa.Text, "merged_output"),
+    *_columns(sa.BigInteger, "merged_size"),
+    *_columns(_JSON, "aliases", "tags", "base_model", "weights", "merged_weights"),
     *_columns(_TIME, "registered_at"),
     *_columns(sa.Text, "input_commit"),
 )

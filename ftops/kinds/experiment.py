@@ -20,6 +20,7 @@ from ftops.kinds.model import Model
 from ftops.kinds.project import FromEnvironment, database_url
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
 from ftops.numbers import percent
+from ftops.recorded import ExperimentState
 from ftops.values import (
     Action,
     Address,
@@ -27,7 +28,6 @@ from ftops.values import (
     Change,
     ChangeClass,
     CommitRecords,
-    ExperimentState,
     FetchData,
     Json,
     Reason,

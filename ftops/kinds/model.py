@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ftops.fields import Name, Semver, Strict, Tag
 from ftops.kinds.resource import Context, Reference, Resource, noop
-from ftops.kinds.training_run import run_address
+from ftops.kinds.training_run import MERGED, run_address
+from ftops.recorded import VersionState
 from ftops.values import (
     Action,
+    AddMerged,
     Change,
     ChangeClass,
     CommitRecords,
     LabelVersion,
+    MergeWeights,
     Reason,
     RegisterVersion,
     Step,
-    VersionState,
     digest,
     run_id,
 )
@@ -33,6 +35,26 @@ Alias = Literal["staging", "production"]
 class Version(Strict):
     run: Name = Field(description="The TrainingRun whose result this version is.")
     tags: tuple[Tag, ...] = Field(default=(), description="For finding it again.")
+    export: tuple[Literal["adapter", "merged"], ...] | None = Field(
+        default=None,
+        description="Of a run that trains an adapter: the adapter, and with `merged` its base model with the adapter merged "
+        "into it too. The adapter alone when absent.",
+        strict=False,
+    )
+
+    @field_validator("export")
+    @classmethod
+    def _has_the_adapter(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and ("adapter" not in value or len({*value}) < len(value)):
+            raise PydanticCustomError(
+                "export", "expected [adapter] or [adapter, merged]: a version always has its adapter"
+            )
+        return value
+
+    @property
+    def merged(self) -> bool:
+        """Whether it has merged weights."""
+        return MERGED in (self.export or ())
 
 
 class ModelSpec(Strict):
@@ -71,7 +93,15 @@ class Model(Resource):
         for version in new:
             run = self.spec.versions[version].run
             reasons.append(Reason(f"versions.{version}.run", None, run))
-            steps.append(RegisterVersion(self.metadata.name, version, context.planned[run_address(run)].run_id))
+            made = context.planned[run_address(run)].run_id
+            merge = [MergeWeights(run, made)] if self.spec.versions[version].merged else []
+            add = [AddMerged(self.metadata.name, version)] if merge else []
+            steps += [*merge, RegisterVersion(self.metadata.name, version, made), *add]
+        for version in self._unmerged(recorded, context):
+            state = recorded[version]
+            reasons.append(Reason(f"versions.{version}.export", ["adapter"], ["adapter", MERGED]))
+            steps.append(MergeWeights(state.run, run_id(state.run, state.run_digest), state.output))
+            steps.append(AddMerged(self.metadata.name, version))
         for version in (*new, *recorded):
             tags = self._tags(version, recorded)
             before = recorded.get(version)
@@ -108,6 +138,13 @@ class Model(Resource):
         """Whether the spec has a version of `run` that is not registered yet: the new training will be that one."""
         return any(each.run == run for version, each in self.spec.versions.items() if version not in recorded)
 
+    def _unmerged(self, recorded: Mapping[str, VersionState], context: Context) -> Iterator[str]:
+        """The registered versions that shall have merged weights by now: these are added, and all that is there stays."""
+        for version, spec in self.spec.versions.items():
+            state, chosen = recorded.get(version), context.planned[run_address(spec.run)].chosen
+            if state is not None and spec.merged and not state.merged and state.run in (spec.run, chosen):
+                yield version
+
     def _tags(self, version: str, recorded: Mapping[str, VersionState]) -> tuple[str, ...]:
         if version in self.spec.versions:
             return tuple(sorted(self.spec.versions[version].tags))
@@ -135,6 +172,8 @@ class Model(Resource):
                     f"{version} stays what {run_id(state.run, state.run_digest)} made; "
                     f"register the new training as {next_version((*recorded, *self.spec.versions))}."
                 )
+            if spec is not None and state.merged and not spec.merged:
+                yield f"{version} keeps its merged weights: a registered version never changes."
 
 
 def aliases_after(

@@ -7,6 +7,8 @@ from typing import Final
 from ftops.errors import Diagnostic, PlanError
 from ftops.values import Address, Reason, Run, RunState, TrainedRun
 
+LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
+"""The fields that only say for how long to train: raising one may go on from the last checkpoint."""
 RERUN: Final = Reason("rerun", None, "asked for")
 
 
@@ -71,3 +73,11 @@ def rerun_after(address: Address, done: TrainedRun | None, live: Run | None, *, 
 
 def _not_again(address: Address, why: str, hint: str) -> PlanError:
     return PlanError(Diagnostic(f"it can't be trained again: {why}", hint=hint, address=str(address)))
+
+
+def is_longer(reason: Reason) -> bool:
+    """Whether all that differs is that it trains for longer."""
+    if reason.field not in LENGTHS:
+        return False
+    numbers = isinstance(reason.before, int | float) and isinstance(reason.after, int | float)
+    return numbers and reason.after > reason.before

@@ -18,7 +18,8 @@ from ftops.kinds.dataset import Dataset, dataset_address, preparation
 from ftops.kinds.limits import Budget, EarlyStopping, Retry
 from ftops.kinds.mixture import Portion, data_inputs, portions_of
 from ftops.kinds.resource import Context, Reference, Resource, differences, noop
-from ftops.kinds.standing import RERUN, is_made, is_stopped, rerun_after, standing, unfinished
+from ftops.kinds.samples import Samples
+from ftops.kinds.standing import RERUN, is_longer, is_made, is_stopped, rerun_after, standing, unfinished
 from ftops.kinds.sweep import SweepSpec
 from ftops.trainer.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
 from ftops.trainer.distributed import KEYS, Strategy
@@ -30,6 +31,7 @@ from ftops.values import (
     CommitRecords,
     Json,
     MakeBaseModel,
+    MergeWeights,
     MixData,
     Reason,
     Run,
@@ -47,8 +49,8 @@ if TYPE_CHECKING:
 
 MOST_CHOICES: Final = 1000
 """Combinations of earlier digests that are looked for, where several data sets had some."""
-LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
-"""The fields that only say for how long to train: raising one may go on from the last checkpoint."""
+MERGED: Final = "merged"
+"""The folder of merged weights."""
 
 
 class RunTracking(Strict):
@@ -104,6 +106,7 @@ class TrainingRunSpec(Strict):
         default="retrain", description="Whether more epochs or steps go on from the last checkpoint."
     )
     tracking: RunTracking = Field(default_factory=RunTracking)
+    samples: Samples = Field(default_factory=Samples, description=Samples.__doc__)
     sweep: SweepSpec | None = Field(default=None, description=SweepSpec.__doc__)
 
     @field_validator("datasets")
@@ -202,17 +205,7 @@ class TrainingRun(Resource):
         if not again and done is not None and done.phase is RunState.SUCCEEDED and history is not None:
             if history.current == identity:
                 return noop(self.address, "trained as specified", digest=identity, inputs=inputs, needs=needs)
-            return Change(
-                self.address,
-                Action.UPDATE,
-                ChangeClass.REGISTER,
-                reasons=differences(history.runs[history.current].inputs, inputs),
-                steps=(CommitRecords(self.address),),
-                needs=needs,
-                digest=identity,
-                inputs=inputs,
-                note=f"an earlier run of just this, {run_id(name, identity)}, is used again",
-            )
+            return self._used_again(history, identity, inputs)
         before = None if history is None else history.runs[history.current].inputs
         reasons = differences(before or {}, inputs) if before != inputs else (unfinished(done, live),)
         change_class, resume_run = self._class(before, reasons, live, history.current if history else None)
@@ -265,6 +258,19 @@ class TrainingRun(Resource):
             held=True,
         )
 
+    def _used_again(self, history: RunHistory, identity: str, inputs: Json) -> Change:
+        return Change(
+            self.address,
+            Action.UPDATE,
+            ChangeClass.REGISTER,
+            reasons=differences(history.runs[history.current].inputs, inputs),
+            steps=(CommitRecords(self.address),),
+            needs=tuple(reference.target for reference in self.references()),
+            digest=identity,
+            inputs=inputs,
+            note=f"an earlier run of just this, {run_id(self.metadata.name, identity)}, is used again",
+        )
+
     def _known(self, inputs: Json, history: RunHistory | None, context: Context) -> Json:
         """`inputs` as a run has them that succeeded or is on this machine: its data can have had another digest with the same rows."""
         recorded = {} if history is None else history.runs
@@ -308,7 +314,7 @@ class TrainingRun(Resource):
             return ChangeClass.REGISTER, None
         if live is not None and (live.state is RunState.RUNNING or live.checkpoint is not None):
             return ChangeClass.RESUME, None
-        if self.spec.on_change == "resume" and before and previous and all(_is_longer(reason) for reason in reasons):
+        if self.spec.on_change == "resume" and before and previous and all(is_longer(reason) for reason in reasons):
             return ChangeClass.RESUME, run_id(self.metadata.name, previous)
         return ChangeClass.RETRAIN, None
 
@@ -370,6 +376,8 @@ class TrainingRun(Resource):
             made = model_digest(inputs)
             if made not in context.observed.made:
                 steps.append(MakeBaseModel(self.metadata.name, made))
+        if (name := self.spec.base_model.run) is not None and result_of(context.resources[run_address(name)]) == MERGED:
+            steps.append(MergeWeights(name, context.planned[run_address(name)].run_id))
         return tuple(steps)
 
 
@@ -384,8 +392,6 @@ def run_address(name: str) -> Address:
     return Address(TrainingRun.kind_name, name)
 
 
-def _is_longer(reason: Reason) -> bool:
-    if reason.field not in LENGTHS:
-        return False
-    numbers = isinstance(reason.before, int | float) and isinstance(reason.after, int | float)
-    return numbers and reason.after > reason.before
+def result_of(run: Resource) -> str:
+    """What of a run's folder another one begins from: what it left, or, where that is an adapter, its merged weights."""
+    return MERGED if isinstance(run, TrainingRun) and run.spec.trained is not None else "output"

@@ -14,6 +14,7 @@ from ftops.records.models import (
     DatasetRecord,
     DatasetStatus,
     FileEntry,
+    MergedWeights,
     ModelDigests,
     ModelRecord,
     ModelRecordMetadata,
@@ -22,6 +23,8 @@ from ftops.records.models import (
     RunEntry,
     RunRecord,
     RunStatus,
+    Sample,
+    Samples,
     SourceEntry,
 )
 from ftops.records.sweep import MemberEntry, SweepRecord, SweepStatus
@@ -39,6 +42,7 @@ __all__ = [
     "ExperimentStatus",
     "FileEntry",
     "MemberEntry",
+    "MergedWeights",
     "ModelDigests",
     "ModelRecord",
     "ModelRecordMetadata",
@@ -52,6 +56,8 @@ __all__ = [
     "RunEntry",
     "RunRecord",
     "RunStatus",
+    "Sample",
+    "Samples",
     "SourceEntry",
     "SweepRecord",
     "SweepStatus",

@@ -134,5 +134,10 @@ def _merge_versions(tip: ModelRecord, mine: ModelRecord) -> ModelRecord:
                 where=Where(mine.path),
             )
         )
-    labels = {"aliases": mine.status.aliases, "tags": mine.status.tags}
-    return tip.model_copy(update={"status": tip.status.model_copy(update=labels)})
+    # Merged weights are added once; merging the same again gives other bytes on another machine.
+    after = {
+        "aliases": mine.status.aliases,
+        "tags": mine.status.tags,
+        "merged": tip.status.merged or mine.status.merged,
+    }
+    return tip.model_copy(update={"status": tip.status.model_copy(update=after)})

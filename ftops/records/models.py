@@ -83,6 +83,22 @@ class FileEntry(Strict):
     size: int
 
 
+class Sample(Strict):
+    """A prompt, what the data answer, and what the model answered before and after the training, as far as it did."""
+
+    prompt: str
+    reference: str
+    before: str | None = None
+    after: str | None = None
+
+
+class Samples(Strict):
+    """Rows of a split, and what a model made of them."""
+
+    split: Literal["validation", "train"]
+    rows: tuple[Sample, ...]
+
+
 class RunEntry(Strict):
     """One training of one digest. A person asked to train it again after attempt `rerun_after`, if any."""
 
@@ -97,6 +113,7 @@ class RunEntry(Strict):
     metrics: dict[str, float] = Field(default_factory=dict)
     output: str | None = None
     weights: dict[str, FileEntry] = Field(default_factory=dict)
+    samples: Samples | None = None
     rerun_after: int | None = None
     input_commit: str | None = None
 
@@ -157,6 +174,14 @@ class ModelDigests(Strict):
     weights: dict[str, FileEntry]
 
 
+class MergedWeights(Strict):
+    """The adapter of a version merged into its base model: the folder in the store, its bytes, and the digest of each file."""
+
+    output: str
+    size: int
+    weights: dict[str, FileEntry]
+
+
 class ModelStatus(Strict):
     phase: Literal["registered"]
     run: Name
@@ -167,6 +192,7 @@ class ModelStatus(Strict):
     size: int
     digests: ModelDigests
     output: str
+    merged: MergedWeights | None = None
     mlflow: str
     aliases: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ftops.render.answers import run_documents
 from ftops.render.check import check_json, check_text, findings_csv
 from ftops.render.dataset import dataset_documents, dataset_page
 from ftops.render.experiment import experiment_documents
@@ -32,6 +33,7 @@ __all__ = [
     "plan_json",
     "plan_markdown",
     "plan_text",
+    "run_documents",
     "saved_seal",
     "shown",
     "status_json",

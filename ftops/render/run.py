@@ -8,6 +8,7 @@ from typing import Final
 
 from ftops.numbers import NONE, counted, fixed, number, percent, size_text, trimmed
 from ftops.records import Attempt
+from ftops.render.answers import answers_lines
 from ftops.render.curve import FINE, Look, curve_lines
 from ftops.render.figures import Table
 from ftops.render.look import table_lines
@@ -37,6 +38,8 @@ def run_text(view: RunView, *, width: int = 80, color: bool = False, look: Look 
     lines += ["", "Attempts", *table_lines(attempts_table(view))]
     if view.checkpoints is not None and view.checkpoints.saved:
         lines += ["", "Checkpoints", *table_lines(checkpoints_table(view.checkpoints))]
+    if view.answers is not None:
+        lines += ["", "Before and after", *answers_lines(view.answers)]
     return "\n".join(lines)
 
 
@@ -260,6 +263,7 @@ def run_json(view: RunView, sweep: Choice | None = None) -> str:
         "metrics": {name: _series(each, "step", better(name)) for name, each in sorted(view.curves.items())},
         "system": {name: _series(each, "second", None) for name, each in sorted(view.system.items())},
         "checkpoints": None if view.checkpoints is None else _checkpoints(view.checkpoints),
+        "samples": None if view.answers is None else view.answers.model_dump(mode="json"),
     }
     return as_json(document | ({} if sweep is None else {"sweep": sweep_tree(sweep)}))
 

@@ -11,6 +11,7 @@ from typing import Final
 from ftops.charts import Picture
 from ftops.charts.training import loss_picture, series_picture
 from ftops.numbers import trimmed
+from ftops.render.answers import parts, said_of
 from ftops.render.figures import Figure, Table
 from ftops.render.pages import harmless, render_page
 from ftops.render.run import MEMORY, SPEED, attempts_table, checkpoints_table, seconds_text, system_title
@@ -37,6 +38,8 @@ class RunPage:
     system: tuple[Picture, ...]
     attempts: Table
     checkpoints: Table | None
+    answered: str
+    answers: tuple[tuple[tuple[str, str], ...], ...]
     origin: tuple[tuple[str, str], ...]
 
 
@@ -59,6 +62,8 @@ def make_run_page(view: RunView) -> RunPage:
         system=tuple(_system(view)),
         attempts=attempts_table(view),
         checkpoints=checkpoints_table(view.checkpoints) if view.checkpoints and view.checkpoints.saved else None,
+        answered="" if view.answers is None else said_of(view.answers),
+        answers=() if view.answers is None else tuple(parts(each) for each in view.answers.rows),
         origin=tuple(_origin(view)),
     )
 

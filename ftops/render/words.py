@@ -12,6 +12,7 @@ from ftops.numbers import gib, percent
 from ftops.sweeps import Choose
 from ftops.values import (
     Action,
+    AddMerged,
     Analyze,
     Change,
     CommitRecords,
@@ -19,6 +20,7 @@ from ftops.values import (
     Json,
     LabelVersion,
     MakeBaseModel,
+    MergeWeights,
     MixData,
     Plan,
     PrepareData,
@@ -91,7 +93,7 @@ def shown(value: Json) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def step_text(step: Step) -> str:  # noqa: C901  (a case for each kind of step)
+def step_text(step: Step) -> str:  # noqa: C901, PLR0912  (a case for each kind of step)
     """A step in words."""
     text: str
     match step:
@@ -107,8 +109,12 @@ def step_text(step: Step) -> str:  # noqa: C901  (a case for each kind of step)
             text = f"train {run_id}{' again' if after else ''}"
         case Train(run_id=run_id, resume_run=resume_run):
             text = f"train {run_id}, from the last checkpoint of {resume_run}"
+        case MergeWeights(run_id=run_id):
+            text = f"merge the adapter of {run_id} into its base model"
         case RegisterVersion(model=model, version=version, run_id=run_id):
             text = f"register {model} {version} from {run_id}"
+        case AddMerged(model=model, version=version):
+            text = f"add its merged weights to {model} {version}"
         case LabelVersion(model=model, version=version, aliases=aliases, tags=tags):
             text = f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}"
         case Analyze(experiment=experiment, phase=phase, opens=opens):

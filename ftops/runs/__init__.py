@@ -15,6 +15,7 @@ from ftops.observe import Workspace, read_records
 from ftops.records import Attempt, RunEntry, RunRecord
 from ftops.results import attempt_of, utc
 from ftops.runs.saved import read_checkpoints
+from ftops.samples import read_samples
 from ftops.store import Store, last_event, open_regular
 from ftops.telemetry import Pace, RunView
 from ftops.training import first_event
@@ -70,6 +71,7 @@ def _recorded(name: str, entry: RunEntry) -> RunView:
         step=entry.steps if entry.steps is not None or last is None else last.step,
         max_steps=entry.max_steps,
         figures=entry.metrics,
+        answers=entry.samples,
     )
 
 
@@ -97,6 +99,7 @@ def _live(workspace: Workspace, run: Run) -> RunView:
         system=telemetry.samples(read_lines(last / "system.jsonl")),
         begun_at=tuple(begun[1:]),
         checkpoints=read_checkpoints(workspace, run),
+        answers=read_samples(store, run.id, run.attempt),
     )
 
 

@@ -1,11 +1,11 @@
-"""A config for Axolotl → the specs that say the same: a Dataset and a TrainingRun. What can't be said is refused by its place."""
+"""A config for Axolotl → the specs that say the same: Datasets and a TrainingRun. What can't be said is refused by its place."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from ftops.kinds.dataset import FORMATS
 from ftops.trainer.distributed import KEYS
@@ -83,14 +83,20 @@ class Imported:
 
 
 def import_config(config: Mapping[str, Json], name: str, is_folder: Callable[[str], bool]) -> Imported:
-    """The specs of a data set and a run, both called `name`; `is_folder` tells whether a path leads to a folder of a model."""
+    """The specs of a run called `name` and of its data, called so too, or `name`-1, `name`-2 … where files are read in several
+    ways; `is_folder` tells whether a path leads to a folder of a model."""
     found = Imported()
     tree = _migrated({key: value for key, value in config.items() if value is not None}, found)
     found.faults += [each for each in check_whole(tree) if each.kind != "deprecated"]
-    dataset = _dataset(tree, found)
-    run = _run(tree, found, is_folder)
-    for kind, spec in (("Dataset", dataset), ("TrainingRun", {"dataset": name, **run})):
-        found.documents.append({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec})
+    datasets = _datasets(tree, found)
+    names = [name] if len(datasets) == 1 else [f"{name}-{number}" for number in range(1, len(datasets) + 1)]
+    data: dict[str, Json] = {"dataset": name} if len(names) == 1 else {"datasets": [{"name": each} for each in names]}
+    run = {**data, **_run(tree, found, is_folder)}
+    kinds = [*(("Dataset", *each) for each in zip(names, datasets, strict=True)), ("TrainingRun", name, run)]
+    found.documents = [
+        {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": called}, "spec": spec}
+        for kind, called, spec in kinds
+    ]
     return found
 
 
@@ -127,27 +133,41 @@ def _today(tree: Mapping[str, Json]) -> list[tuple[str, tuple[str, Json]]]:
 # ------------------------------------------------------------------------------------------------- data
 
 
-def _dataset(tree: Mapping[str, Json], found: Imported) -> dict[str, Json]:
+class _Reading(NamedTuple):
+    """How files are read: the shape and form of their rows, and the columns that have other names."""
+
+    shape: str
+    form: str
+    columns: tuple[tuple[str, str], ...]
+
+
+def _datasets(tree: Mapping[str, Json], found: Imported) -> list[dict[str, Json]]:
+    """A data set for each way in which files are read: never none, so that all else can be looked at too."""
     entries = [each for each in tree.get("datasets") or () if isinstance(each, dict)]
-    read = [_entry(index, entry, found) for index, entry in enumerate(entries)]
-    if len({repr(each[1:]) for each in read}) > 1:
-        hint = "make a data set of each kind of rows, and a training of each"
-        found.faults.append(KeyFault(("datasets",), "the data sets are not read in the same way", hint))
-    if not read:
-        return {}
-    paths = [path for each in read for path in each[0]]
-    _, (shape, form), columns = read[0]
+    files: dict[_Reading, list[str]] = {}
+    for index, entry in enumerate(entries):
+        paths, reading = _entry(index, entry, found)
+        files.setdefault(reading, []).extend(paths)
+    if len(forms := {each.form for each in files}) > 1:
+        what = f"rows of several forms are not trained on together: {', '.join(sorted(forms))}"
+        hint = "make a data set of each, all with the same output.format, and name them in `datasets` of the run"
+        found.faults.append(KeyFault(("datasets",), what, hint))
+    split = _split(tree, found)
+    return [_dataset(paths, reading, split) for reading, paths in files.items()] or [{}]
+
+
+def _dataset(paths: list[str], reading: _Reading, split: dict[str, Json]) -> dict[str, Json]:
     source: dict[str, Json] = {"path": paths[0]} if len(paths) == 1 else {"paths": paths}
-    if columns:
-        source["columns"] = columns
-    spec: dict[str, Json] = {"source": source, "shape": shape}
-    if shape == "chat":
-        spec["output"] = {"format": form}
-    return {**spec, "split": _split(tree, found)}
+    if reading.columns:
+        source["columns"] = dict(reading.columns)
+    spec: dict[str, Json] = {"source": source, "shape": reading.shape}
+    if reading.shape == "chat":
+        spec["output"] = {"format": reading.form}
+    return {**spec, "split": split}
 
 
-def _entry(index: int, entry: Mapping[str, Json], found: Imported) -> tuple[list[str], tuple[str, str], dict[str, str]]:
-    """The files of an entry of `datasets`, the shape and form of its rows, and the columns that have other names."""
+def _entry(index: int, entry: Mapping[str, Json], found: Imported) -> tuple[list[str], _Reading]:
+    """The files of an entry of `datasets`, and how they are read."""
     place = ("datasets", index)
     files = entry.get("data_files") or entry.get("path")
     paths = [str(each) for each in (files if isinstance(files, list) else [files])]
@@ -169,8 +189,8 @@ def _entry(index: int, entry: Mapping[str, Json], found: Imported) -> tuple[list
             found.faults.append(KeyFault((*place, key), f"{key} of a data set can't be carried over", hint))
     named = {target: entry[key] for key, target in _COLUMNS.items() if entry.get(key) not in (None, target)}
     usual = {"messages": ("conversations", "conversation")}
-    columns = {target: str(value) for target, value in named.items() if value not in usual.get(target, ())}
-    return paths, _SHAPES.get(str(kind), ("instruction", "alpaca")), columns
+    columns = tuple((target, str(value)) for target, value in named.items() if value not in usual.get(target, ()))
+    return paths, _Reading(*_SHAPES.get(str(kind), ("instruction", "alpaca")), columns)
 
 
 def _split(tree: Mapping[str, Json], found: Imported) -> dict[str, Json]:

@@ -53,6 +53,8 @@ class Links:
                     yield from self._run(address, resource)
                 case Experiment():
                     yield from self._arms(address, resource)
+                case Model():
+                    yield from self._exports(address, resource)
                 case _:
                     pass
         yield from self._exclusions()
@@ -181,13 +183,6 @@ class Links:
                 address=str(address),
                 where=self.where(address, ("spec", "baseModel", "run")),
             )
-        if isinstance(base, TrainingRun) and base.spec.trained is not None:
-            yield Diagnostic(
-                f"{base.address} makes an adapter, not a model that can be trained on",
-                hint="name a run that trains all weights, or the adapter's own base model",
-                address=str(address),
-                where=self.where(address, ("spec", "baseModel", "run")),
-            )
         if (template := run.spec.template) is not None and templates is not None and template not in templates:
             match = nearest(template, sorted(templates))
             yield Diagnostic(
@@ -196,6 +191,18 @@ class Links:
                 address=str(address),
                 where=self.where(address, ("spec", "template")),
             )
+
+    def _exports(self, address: Address, model: Model) -> Iterator[Diagnostic]:
+        """Each version that exports an adapter, or merged weights, is of a run that trains an adapter."""
+        for version, each in model.spec.versions.items():
+            run = self.resources.get(run_address(each.run))
+            if each.export is not None and isinstance(run, TrainingRun) and run.spec.trained is None:
+                yield Diagnostic(
+                    f"{run.address} trains all weights: there is no adapter to export, and nothing to merge",
+                    hint="leave out export: the version has the weights that the run leaves",
+                    address=str(address),
+                    where=self.where(address, ("spec", "versions", version, "export")),
+                )
 
     def _arms(self, address: Address, experiment: Experiment) -> Iterator[Diagnostic]:
         """Each arm's version or alias exists, and no two arms show the same one."""

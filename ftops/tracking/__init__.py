@@ -113,7 +113,8 @@ def forget_run(store_root: Path, run_id: str) -> None:
 class ModelTracking:
     """A model version as MLflow shall have it: all of its labels, so that what is not named here is taken off.
 
-    `weights` is the store-relative path of what the run left (`runs/RUN-ID/attempt-N/output`).
+    `weights` is the store-relative path of what the run left (`runs/RUN-ID/attempt-N/output`), `merged` that of the same
+    merged into the base model. Both are one version there: an alias of MLflow stands for one, whose source never changes.
     """
 
     name: str
@@ -123,6 +124,7 @@ class ModelTracking:
     aliases: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     archived: bool = False
+    merged: str | None = None
 
 
 def request_version(store_root: Path, model: ModelTracking) -> None:

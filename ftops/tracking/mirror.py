@@ -308,7 +308,9 @@ class Mirror:
     def _tag_version(self, model: ModelTracking, number: str, old: dict[str, str]) -> None:
         """Each tag of the spec as a key; `ftops.tags` remembers them, so that others' tags are never taken off."""
         names = (*model.tags, *(("archived",) if model.archived else ()))
-        new = {"ftops.tags": ",".join(names), **dict.fromkeys(names, "true")}
+        new = {"ftops.tags": ",".join(names), **dict.fromkeys(names, "true"), "ftops.weights": model.weights}
+        if model.merged is not None:
+            new["ftops.merged"] = model.merged
         for key in set(filter(None, old.get("ftops.tags", "").split(","))) - set(names):
             self._client.delete_model_version_tag(model.name, number, key)
         for key, value in new.items():

@@ -3,7 +3,7 @@
 
 The file is copied into the attempt's folder, named in the config (`plugins: [ftops_axolotl.FtopsPlugin]`) and found through
 PYTHONPATH. FTOPS_EVENTS names the file that the events are appended to. An event is
-`{"event": "begin|log|evaluate|save|end", "step", "maxSteps", "time", …metrics}`: exactly one `begin` a process, which says what
+`{"event": "begin|log|evaluate|save|warning|end", "step", "maxSteps", "time", …metrics}`: exactly one `begin` a process, which says what
 is learned from as well (`measure`, `dropped`), and `end` only after the final weights are written (with `stopped: early` where
 it got no better). On TERM the trainer
 finishes its step, saves a checkpoint and ends with `step` below `maxSteps`.
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from axolotl.integrations.base import BasePlugin
+from ftops_samples import Samples
 from torch.utils.data import BatchSampler
 from transformers import EarlyStoppingCallback, TrainerCallback
 
@@ -54,7 +55,8 @@ class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
         trainer.args.logging_nan_inf_filter = (
             False  # it would show the mean of the losses before in place of one that is no number
         )
-        self.progress = Progress(os.environ["FTOPS_EVENTS"], data, cfg.resume_from_checkpoint)
+        samples = Samples(trainer, resumed=bool(cfg.resume_from_checkpoint))
+        self.progress = Progress(os.environ["FTOPS_EVENTS"], data, cfg.resume_from_checkpoint, samples)
         self.progress.callbacks = trainer.callback_handler.callbacks
         watch = [BadLoss()] if os.environ.get("FTOPS_BAD_LOSS") == "stop" else []
         return [self.progress, *watch]
@@ -68,10 +70,11 @@ class FtopsPlugin(BasePlugin):  # type: ignore[misc]  # Axolotl carries no types
 class Progress(TrainerCallback):  # type: ignore[misc]
     """Writes the events of the process that leads; every process listens to TERM."""
 
-    def __init__(self, path: str, data: dict[str, int], source: str | None) -> None:
+    def __init__(self, path: str, data: dict[str, int], source: str | None, samples: Samples) -> None:
         self.path = path
         self.data = data
         self.source = source
+        self.samples = samples
         self.leads = False
         self.stopping = False
         self.logged: tuple[float, float] | None = None
@@ -85,7 +88,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         signal.signal(signal.SIGTERM, self.on_term)
         self.leads = state.is_world_process_zero
         state.best_model_checkpoint = self.best_of(state.best_model_checkpoint)
+        # Before it begins: what it takes is no time of a step.
+        wrong = self.samples.before(kwargs["model"]) if self.leads else ""
         self.write("begin", state, self.data)
+        self.warn(state, wrong)
 
     def best_of(self, best: str | None) -> str | None:
         """Where the best checkpoint is: one of an earlier attempt is beside the one that this attempt goes on from."""
@@ -118,6 +124,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         self.ended_state = state
+        if self.leads and not self.stopping:
+            self.warn(state, self.samples.after(kwargs["model"]))
+
+    def warn(self, state: Any, message: str) -> None:
+        if message:
+            self.write("warning", state, {"message": message})
 
     def end(self) -> None:
         if self.ended_state is not None:
