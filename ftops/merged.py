@@ -36,10 +36,10 @@ class Tensor:
     end: int
 
 
-def verify(folder: Path, adapter: Path, base: Path | None, *, renamed: bool) -> Mapping[str, FileDigest] | Torn:
+def verify(folder: Path, adapter: Path, base: Path | None) -> Mapping[str, FileDigest] | Torn:
     """The files of the model in `folder` by name, when it is `adapter` merged into `base`.
 
-    `base` is None where it is not at hand: it is not compared with then. `renamed`: the base has a head that the model has not.
+    `base` is None where it is not at hand: it is not compared with then.
     """
     found = final_weights(folder)
     if isinstance(found, Torn):
@@ -49,7 +49,7 @@ def verify(folder: Path, adapter: Path, base: Path | None, *, renamed: bool) -> 
         model, whole = tensors_of(folder), _whole(adapter)
         _refuse_lost(model, whole, tied=bool(read_object(folder / "config.json").get("tie_word_embeddings")))
         if base is not None and any(base.glob("model*.safetensors")):
-            _refuse_other(model, tensors_of(base), whole, renamed=renamed)
+            _refuse_other(model, tensors_of(base), whole)
         refuse_infinite(model)
     except Unfit as fault:
         return Torn(folder, str(fault))
@@ -95,11 +95,9 @@ def _refuse_lost(model: Mapping[str, Tensor], whole: Mapping[str, Tensor], *, ti
             raise Unfit(f"{name} has shape {model[name].shape}, and was trained with {each.shape}")
 
 
-def _refuse_other(
-    model: Mapping[str, Tensor], base: Mapping[str, Tensor], whole: Mapping[str, Tensor], *, renamed: bool
-) -> None:
+def _refuse_other(model: Mapping[str, Tensor], base: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
     """Raises Unfit where the model has not the tensors of the base, or all of them as they were."""
-    if (missing := sorted(base.keys() - model.keys())) and not renamed:
+    if missing := sorted(base.keys() - model.keys()):
         raise Unfit(f"it lacks {missing[0]} of its base model")
     common = [name for name in model if name in base]
     for name in common:

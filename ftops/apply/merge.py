@@ -97,7 +97,7 @@ def _make(work: Work, step: MergeWeights, attempt: Path) -> None:
         ),
         retry=run.spec.retry,
         pause=work.pause,
-        lacks=lambda folder: _finish(folder / "output" / MERGED, attempt / "output", base, config),
+        lacks=lambda folder: _finish(folder / "output" / MERGED, attempt / "output", base),
     )
     executor = executors.executor_for(runner, work.store)
     ended = train(training, work.store, executor, lambda _: None)
@@ -115,10 +115,8 @@ def _start(work: Work, step: MergeWeights, attempt: Path, config: Json) -> Start
     runner: Runner = runner_of(run, work.workspace.specs.project)
     command, env = axolotl(run, runner)
     adapter = f"../../{step.run_id}/{attempt.name}/output"
-    # The engine's usual way goes through the tensors of the base, and would lose a head that only the adapter has.
-    way = {"merge_method": "legacy"} if _has_own_head(config) else {}
     merging = {key: each for key, each in config.items() if key != "resume_from_checkpoint"}
-    merging |= {"output_dir": "output", "lora_model_dir": adapter, **way}
+    merging |= {"output_dir": "output", "lora_model_dir": adapter}
     base = _base(attempt, config)
     job = executors.Job(
         argv=(command, "merge-lora", "config.yaml"),
@@ -132,10 +130,6 @@ def _start(work: Work, step: MergeWeights, attempt: Path, config: Json) -> Start
 
 def _runner_name(work: Work, run: TrainingRun) -> str:
     return run.spec.runner or work.workspace.specs.project.spec.default_runner
-
-
-def _has_own_head(config: Json) -> bool:
-    return bool(config.get("reward_model"))
 
 
 def _is_ours(config: Json) -> bool:
@@ -152,7 +146,7 @@ def _base(attempt: Path, config: Json) -> Path | None:
     return found if found is not None and found.is_dir() else None
 
 
-def _finish(folder: Path, adapter: Path, base: Path | None, config: Json) -> str:
+def _finish(folder: Path, adapter: Path, base: Path | None) -> str:
     """Gives merged weights the tokenizer of the run, and says what they lack; empty where nothing. Lasting when it returns."""
     if folder.is_symlink() or not folder.is_dir():
         return "it exited with 0 and left no merged weights"
@@ -163,7 +157,7 @@ def _finish(folder: Path, adapter: Path, base: Path | None, config: Json) -> str
             if file.is_file() and not file.is_symlink() and file.name.startswith(TOKENIZER):
                 (folder / file.name).unlink(missing_ok=True)
                 shutil.copyfile(file, folder / file.name)
-        found = merged.verify(folder, adapter, base, renamed=_has_own_head(config))
+        found = merged.verify(folder, adapter, base)
         for place, _, names in os.walk(folder):
             for name in (*names, "."):
                 sync(Path(place, name))

@@ -193,16 +193,21 @@ class Links:
             )
 
     def _exports(self, address: Address, model: Model) -> Iterator[Diagnostic]:
-        """Each version that exports an adapter, or merged weights, is of a run that trains an adapter."""
+        """Each version that exports an adapter, or merged weights, is of a run that trains an adapter which can be merged."""
         for version, each in model.spec.versions.items():
             run = self.resources.get(run_address(each.run))
-            if each.export is not None and isinstance(run, TrainingRun) and run.spec.trained is None:
-                yield Diagnostic(
-                    f"{run.address} trains all weights: there is no adapter to export, and nothing to merge",
-                    hint="leave out export: the version has the weights that the run leaves",
-                    address=str(address),
-                    where=self.where(address, ("spec", "versions", version, "export")),
-                )
+            if each.export is None or not isinstance(run, TrainingRun):
+                continue
+            why = hint = ""
+            if run.spec.trained is None:
+                why = "trains all weights: there is no adapter to export, and nothing to merge"
+                hint = "leave out export: the version has the weights that the run leaves"
+            elif each.merged and run.spec.method == "reward":
+                why = "makes a reward model, whose head its base model has no place for: the engine merges none"
+                hint = "leave out merged: the version is the adapter"
+            if why:
+                where = self.where(address, ("spec", "versions", version, "export"))
+                yield Diagnostic(f"{run.address} {why}", hint=hint, address=str(address), where=where)
 
     def _arms(self, address: Address, experiment: Experiment) -> Iterator[Diagnostic]:
         """Each arm's version or alias exists, and no two arms show the same one."""
