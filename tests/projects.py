@@ -6,8 +6,10 @@ training. It runs under the real wrapper and executor; tests marked `axolotl` tr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -99,6 +101,16 @@ def environment(home, **more):
     # The tree that is tested, wherever (and whether) ftops is installed.
     own = {"HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "FTOPS_ENGINE_HOME": engines, "PYTHONPATH": str(ROOT)}
     return {**kept, **IDENTITY, **own, **{name: str(text) for name, text in more.items()}}
+
+
+def copy(project, place):
+    """A copy of a project at `place`; what the process that tells MLflow of it has just removed is not in it."""
+
+    def file(source, target):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(source, target)
+
+    return shutil.copytree(project, place, symlinks=True, copy_function=file)
 
 
 def command(*arguments):

@@ -93,7 +93,7 @@ def applied(tmp_path_factory, home):
 def copy(applied, tmp_path, home):
     """A copy of the applied project, and the environment that ftops runs in."""
     root = tmp_path / "project"
-    shutil.copytree(applied[0], root, symlinks=True)
+    projects.copy(applied[0], root)
     return root, environment(home)
 
 

@@ -58,8 +58,7 @@ def applied(tmp_path_factory, env):
 @pytest.fixture
 def root(tmp_path, applied):
     # Not MLflow's files, which its mirror may still write.
-    left_out = shutil.ignore_patterns("*mlflow.db*", "tracking")
-    return shutil.copytree(applied, tmp_path / "project", symlinks=True, ignore=left_out)
+    return projects.copy(applied, tmp_path / "project")
 
 
 def version(root, number="1.0.0"):

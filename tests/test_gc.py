@@ -45,7 +45,7 @@ def applied(tmp_path_factory, env):
 
 @pytest.fixture
 def root(tmp_path, applied):
-    return shutil.copytree(applied, tmp_path / "project", symlinks=True)
+    return projects.copy(applied, tmp_path / "project")
 
 
 def unneeded(root, env, *arguments):

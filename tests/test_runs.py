@@ -50,13 +50,13 @@ def applied(tmp_path_factory, env):
 @pytest.fixture
 def trained(tmp_path, applied):
     """A project whose run has succeeded: ten steps, a checkpoint every two, the best at step 4."""
-    return shutil.copytree(applied / "trained", tmp_path / "project", symlinks=True)
+    return projects.copy(applied / "trained", tmp_path / "project")
 
 
 @pytest.fixture
 def failed(tmp_path, applied):
     """One whose run fails at step 5 of each attempt, with checkpoints of steps 2 and 4."""
-    return shutil.copytree(applied / "failed", tmp_path / "project", symlinks=True)
+    return projects.copy(applied / "failed", tmp_path / "project")
 
 
 def folder(root, attempt=1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
@@ -53,7 +52,7 @@ def failed(tmp_path_factory, env):
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory, env, failed):
     """The same once a member may fail."""
-    root = shutil.copytree(failed, tmp_path_factory.mktemp("chosen") / "project", symlinks=True)
+    root = projects.copy(failed, tmp_path_factory.mktemp("chosen") / "project")
     edit(root, "specs/all.yaml", "mayFail: 0", "mayFail: 1")
     commit_all(root)
     ftops(root, "apply", "--yes", env=env, code=6)
@@ -62,7 +61,7 @@ def chosen(tmp_path_factory, env, failed):
 
 @pytest.fixture
 def root(tmp_path, chosen):
-    return shutil.copytree(chosen, tmp_path / "project", symlinks=True)
+    return projects.copy(chosen, tmp_path / "project")
 
 
 def status(root, path=RECORD):
