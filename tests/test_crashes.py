@@ -213,17 +213,8 @@ def carries(pid, text):
         return False
 
 
-def test_a_job_that_ci_cancels_leaves_its_training_alone(cold, env, tmp_path):
-    """SIGINT, then SIGTERM 7.5 s later, then SIGKILL 2.5 s later, of the tree and of all that carries the runner's mark."""
-    root = shutil.copytree(cold, tmp_path / "project", symlinks=True)
-    projects.edit(root, "specs/all.yaml", "num_epochs: 1", "num_epochs: 1\n    seed: 7")  # 0.3 s a step
-    commit_all(root, "slower")
-    mark = f"RUNNER_TRACKING_ID=github_{tmp_path.name}"
-    process = subprocess.Popen(
-        projects.command("apply", "--yes"), cwd=root, env={**env, **dict([mark.split("=")])}, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    wait(lambda: steps(root))
+def cancel(process, mark):
+    """As CI does: SIGINT, then SIGTERM 7.5 s later, then SIGKILL 2.5 s later, of the tree and of all that carries the mark."""
     for number, patience in ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 30)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -234,11 +225,34 @@ def test_a_job_that_ci_cancels_leaves_its_training_alone(cold, env, tmp_path):
         if carries(pid, mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def is_left_alone(cold, env, place):
+    """A job that CI cancels leaves its training going on, and the next apply follows it to its end."""
+    root = shutil.copytree(cold, place / "project", symlinks=True)
+    projects.edit(root, "specs/all.yaml", "num_epochs: 1", "num_epochs: 1\n    seed: 7")  # 0.3 s a step
+    commit_all(root, "slower")
+    mark = f"RUNNER_TRACKING_ID=github_{place.name}"
+    process = subprocess.Popen(
+        projects.command("apply", "--yes"), cwd=root, env={**env, **dict([mark.split("=")])}, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait(lambda: steps(root))
+    cancel(process, mark)
     before = len(steps(root))
     assert before < 10
     wait(lambda: len(steps(root)) > before)
     converges(root, env)
     assert [each.name for each in root.glob(".ftops/runs/*/attempt-*")] == ["attempt-1"]
+
+
+def test_a_job_that_ci_cancels_leaves_its_training_alone(cold, env, tmp_path):
+    is_left_alone(cold, env, tmp_path)
+
+
+def test_and_its_container(contained, env, docker, tmp_path):
+    is_left_alone(contained, env, tmp_path)
+    assert docker.names() == []
 
 
 @pytest.fixture
