@@ -79,6 +79,21 @@ def set_mood(root, mood):
     (root / ".ftops/mood").write_text(mood)
 
 
+def going_on(tmp_path, env):
+    """A project, an apply of it that follows a slow merge, and the handle of that job."""
+    root = project(tmp_path / "project", *documents(None))
+    ftops(root, "apply", "--yes", env=env)
+    projects.write(root, *documents())
+    commit_all(root)
+    set_mood(root, "slow")
+    process = subprocess.Popen(
+        projects.command("apply", "--yes"), cwd=root, env=env, stdin=subprocess.DEVNULL, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    (handle,) = wait(lambda: list(root.glob(".ftops/runs/*.merge/attempt-1/handle.json")))
+    return root, process, handle
+
+
 class TestExport:
     def test_the_version_has_both_and_nothing_is_left_to_do(self, root, env):
         status = version(root)
@@ -174,27 +189,32 @@ class TestTrouble:
         assert version(root)["merged"]
 
     def test_apply_killed_the_job_goes_on_and_is_collected(self, tmp_path, env):
-        root = project(tmp_path / "project", *documents(None))
-        ftops(root, "apply", "--yes", env=env)
-        projects.write(root, *documents())
-        commit_all(root)
-        set_mood(root, "slow")
-        process = subprocess.Popen(
-            projects.command("apply", "--yes"), cwd=root, env=env, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        (handle,) = wait(lambda: list(root.glob(".ftops/runs/*.merge/attempt-1/handle.json")))
+        root, process, handle = going_on(tmp_path, env)
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        job = handle.parent.stat().st_ino
+        process.communicate()
         assert not list(root.glob(".ftops/runs/*/attempt-*/merged")), "nothing half has the name"
         workspace = open_workspace(root)
         assert handle.parents[1] not in {each.path for each in gc.find(workspace)}, "it goes on"
+        wait((handle.parent / "result.json").exists)
+        made = (handle.parent / "output/merged").stat().st_ino
         done = ftops(root, "apply", "--yes", env=env)
         assert "Applied: 1 done" in done.stdout
+        (found,) = root.glob(".ftops/runs/lora-*/attempt-1/merged")
+        assert found.stat().st_ino == made, "not merged again"
         assert version(root)["merged"]
-        assert job
         assert not list(root.glob(".ftops/runs/*.merge"))
+
+    def test_stopped_the_next_apply_merges(self, tmp_path, env):
+        root, process, handle = going_on(tmp_path, env)
+        said = ftops(root, "stop", "lora", env=env).stdout
+        assert f"Merging the adapter of {handle.parents[1].name.removesuffix('.merge')} is stopped" in said
+        told, _ = process.communicate(timeout=60)
+        assert process.returncode == 6
+        assert "was stopped" in told
+        assert "the next `ftops apply` merges again" in told
+        assert "there is nothing to stop" in ftops(root, "stop", "lora", env=env, code=64).stderr
+        ftops(root, "apply", "--yes", env=env)
+        assert version(root)["merged"]
 
     def test_killed_before_it_is_recorded_the_same_weights_are_used(self, tmp_path, env):
         root = project(tmp_path / "project")

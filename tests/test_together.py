@@ -15,6 +15,7 @@ from tests.trainings import kill_all, wait
 
 PROJECT = projects.PROJECT.replace("{executor: local}", "{executor: local, concurrency: 2}")
 SLOW = {"hyperparameters": {"num_epochs": 1, "learning_rate": 0.1, "seed": 7}}
+LONGER = {"hyperparameters": {"num_epochs": 2, "learning_rate": 0.1, "seed": 7}}
 
 
 @pytest.fixture
@@ -83,6 +84,28 @@ def test_two_runners_at_once_where_both_say_how_many(tmp_path, env, second, most
 
 
 @pytest.mark.slow
+def test_adapters_are_merged_beside_trainings(tmp_path, env):
+    """One and the same adapter once, also where two need it."""
+    root = project(tmp_path, run("base", **SLOW), run("lora", {"run": "base"}, method="lora", **SLOW))
+    ftops(root, "apply", "--yes", env=env)
+    both = {"run": "lora", "export": ["adapter", "merged"]}
+    projects.write(
+        root, dataset(), run("base", **SLOW), run("lora", {"run": "base"}, method="lora", **SLOW),
+        model("chat", {"1.0.0": both}), model("talk", {"1.0.0": both}), run("long", **LONGER),
+        files={"ftops.yaml": PROJECT},
+    )  # fmt: skip
+    commit_all(root)
+    (root / ".ftops/mood").write_text("slow")  # three seconds, also for merging
+    said = ftops(root, "apply", "--yes", env=env).stdout
+    assert "Applied: 3 done, 0 failed" in said
+    begun = said.index("Model/chat: merge the adapter")
+    assert said.index("TrainingRun/long: train") < begun < said.index("TrainingRun/long: step 20/20")
+    chat = said.index("Model/chat: done", begun)
+    assert chat < said.index("Model/talk: merge the adapter")
+    assert said.count("/merged, which was there") == 1
+
+
+@pytest.mark.slow
 def test_one_that_fails_takes_with_it_what_needs_it_and_nothing_else(tmp_path, env):
     bad = {"hyperparameters": {"num_epochs": 1, "learning_rate": 9.0}}
     root = project(
@@ -103,8 +126,7 @@ def test_one_that_fails_takes_with_it_what_needs_it_and_nothing_else(tmp_path, e
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_apply_that_is_cut_off_leaves_both_and_the_next_one_collects_both(tmp_path, env, number):
-    longer = {"hyperparameters": {"num_epochs": 2, "learning_rate": 0.1, "seed": 7}}
-    root = project(tmp_path, run("one", **longer), run("two", **longer))
+    root = project(tmp_path, run("one", **LONGER), run("two", **LONGER))
     process = subprocess.Popen(
         projects.command("apply", "--yes"), cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )

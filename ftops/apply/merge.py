@@ -50,7 +50,7 @@ def merge(work: Work, step: MergeWeights) -> str:
     there = target.is_dir()
     if not there:
         _make(work, step, attempt)
-    shutil.rmtree(work.store.run(_job_id(step)), ignore_errors=True)
+    shutil.rmtree(work.store.run(job_id(step.run_id)), ignore_errors=True)
     if (final := final_attempt(work.store, step.run_id)) is not None and work.store.attempt(
         step.run_id, final
     ) == attempt:
@@ -58,8 +58,9 @@ def merge(work: Work, step: MergeWeights) -> str:
     return f"{target.relative_to(work.store.root)}{', which was there' if there else ''}"
 
 
-def _job_id(step: MergeWeights) -> str:
-    return f"{step.run_id}.merge"
+def job_id(run_id: str) -> str:
+    """The name under which the store and the executor know the job that merges the adapter of a run."""
+    return f"{run_id}.merge"
 
 
 def _attempt(work: Work, step: MergeWeights) -> Path:
@@ -89,7 +90,7 @@ def _make(work: Work, step: MergeWeights, attempt: Path) -> None:
     config = yaml.load((attempt / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
     base = _base(attempt, config)
     training = Training(
-        Run(_job_id(step), step.run, "", 0, RunState.PENDING),
+        Run(job_id(step.run_id), step.run, "", 0, RunState.PENDING),
         start=lambda _: _start(work, step, attempt, config),
         begun=lambda _: None,
         failed=lambda ended: work.tell(
@@ -104,7 +105,7 @@ def _make(work: Work, step: MergeWeights, attempt: Path) -> None:
     if ended.phase is not RunState.SUCCEEDED:
         raise _failed(work, step, ended)
     try:
-        rename_new(work.store.attempt(_job_id(step), ended.attempt) / "output" / MERGED, attempt / MERGED)
+        rename_new(work.store.attempt(job_id(step.run_id), ended.attempt) / "output" / MERGED, attempt / MERGED)
     except OSError as error:
         raise cannot_write(attempt / MERGED, error) from error
 
@@ -168,7 +169,10 @@ def _finish(folder: Path, adapter: Path, base: Path | None) -> str:
 
 def _failed(work: Work, step: MergeWeights, ended: Ended) -> RunFailed:
     fault = ended.fault or Fault.UNKNOWN
-    log = work.store.attempt(_job_id(step), ended.attempt).relative_to(work.store.root) / "output.log"
+    log = work.store.attempt(job_id(step.run_id), ended.attempt).relative_to(work.store.root) / "output.log"
+    if ended.phase is RunState.CANCELLED:
+        what, hint = f"merging the adapter of {step.run_id} was stopped", "the next `ftops apply` merges again"
+        return RunFailed(Diagnostic(what, hint=hint, address=str(run_address(step.run))))
     return RunFailed(
         Diagnostic(
             f"merging the adapter of {step.run_id} failed ({fault}): {ended.reason}",

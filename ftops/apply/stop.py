@@ -1,4 +1,4 @@
-"""Ends a training that a person wants stopped: a checkpoint first, then the signals, then the record."""
+"""Ends what a person wants stopped: of a training a checkpoint first, then the signals, then the record."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ftops import executors, results
+from ftops.apply.merge import job_id
 from ftops.errors import Diagnostic, ExternalError, UsageError, did_you_mean
 from ftops.executors import Key, Unreachable
 from ftops.jobs import JobState, Observation
@@ -15,7 +16,7 @@ from ftops.kinds.project import Runner
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.observe import Workspace
 from ftops.plan import runner_of
-from ftops.store import is_locked
+from ftops.store import is_locked, observe_attempt
 from ftops.training import last_checkpoint
 from ftops.values import Run, RunState
 from ftops.write_back import WriteBack, update_index
@@ -43,28 +44,51 @@ def stop(workspace: Workspace, run: Run, grace: float, tell: Callable[[str], Non
     """
     if run.state is not RunState.RUNNING:
         raise UsageError(Diagnostic(f"{run.id} is {run.state}: there is nothing to stop"))
-    executor = executors.executor_for(_runner(workspace, run), workspace.store)
-    key = Key(run.id, run.attempt)
-    found = executor.find(key)
-    if isinstance(found, Unreachable):
-        raise ExternalError(Diagnostic(f"{run.id} attempt {run.attempt} was not stopped: {found.reason}"))
-    for handle in found:
-        if executor.stop(handle, grace):
-            tell(f"{run.id} attempt {run.attempt} is asked to save a checkpoint and end")
-        deadline = time.monotonic() + grace + KILL_SECONDS
-        while not _has_ended(sight := executor.observe([handle])[handle]):
-            if time.monotonic() > deadline:
-                reason = sight.reason if isinstance(sight, Unreachable) else "it does not end"
-                raise ExternalError(Diagnostic(f"{run.id} attempt {run.attempt} was asked to end, but {reason}"))
-            time.sleep(POLL_SECONDS)
-        # A follower collects and forgets it itself.
-        if not is_locked(workspace.store.root / "lock"):
-            executor.forget(handle)
+    _end(workspace, run, grace, lambda: tell(f"{_words(run)} is asked to save a checkpoint and end"))
     entry = results.run_entry(run.id, workspace.store)
     whole = last_checkpoint(workspace.store, run.id)
     return Stopped(
         entry.attempts[str(run.attempt)].phase, None if whole is None else whole.step, _record(workspace, run)
     )
+
+
+def merging(workspace: Workspace, run: Run) -> Run | None:
+    """The job that merges the adapter of `run` now; None where none does."""
+    identity = job_id(run.id)
+    attempt = max(workspace.store.attempts(identity), default=0)
+    found = observe_attempt(workspace.store.attempt(identity, attempt))
+    if found is None or not found.state.going_on:
+        return None
+    return Run(identity, run.name, "", attempt, RunState.RUNNING)
+
+
+def stop_merging(workspace: Workspace, job: Run, grace: float, tell: Callable[[str], None]) -> None:
+    """Ends a job that merges, of which nothing is kept or recorded: the next apply merges again. Raises as `stop`."""
+    _end(workspace, job, grace, lambda: tell(f"{_words(job)} is asked to end"))
+
+
+def _words(run: Run) -> str:
+    return f"{run.id} attempt {run.attempt}"
+
+
+def _end(workspace: Workspace, run: Run, grace: float, asked: Callable[[], None]) -> None:
+    """Asks the attempt to end, calling `asked` where it was, and returns when it has."""
+    executor = executors.executor_for(_runner(workspace, run), workspace.store)
+    found = executor.find(Key(run.id, run.attempt))
+    if isinstance(found, Unreachable):
+        raise ExternalError(Diagnostic(f"{_words(run)} was not stopped: {found.reason}"))
+    for handle in found:
+        if executor.stop(handle, grace):
+            asked()
+        deadline = time.monotonic() + grace + KILL_SECONDS
+        while not _has_ended(sight := executor.observe([handle])[handle]):
+            if time.monotonic() > deadline:
+                reason = sight.reason if isinstance(sight, Unreachable) else "it does not end"
+                raise ExternalError(Diagnostic(f"{_words(run)} was asked to end, but {reason}"))
+            time.sleep(POLL_SECONDS)
+        # A follower collects and forgets it itself.
+        if not is_locked(workspace.store.root / "lock"):
+            executor.forget(handle)
 
 
 def _has_ended(sight: executors.Sight) -> bool:

@@ -1,4 +1,5 @@
-"""Trainings of one apply that go on at the same time, as many as their runners allow. All else is done one after another."""
+"""Jobs of one apply that go on at the same time, as many as their runners allow: trainings, and merges of adapters. All else is
+done one after another."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from dataclasses import replace
 
 from ftops.apply.news import ChangeEnded
 from ftops.apply.work import Work, blocking
-from ftops.kinds.training_run import TrainingRun
-from ftops.values import Address, Change, Plan, Train
+from ftops.kinds.training_run import TrainingRun, run_address
+from ftops.values import Address, Change, MergeWeights, Plan, Train
 
 One = Callable[[Work, Change], ChangeEnded]
 
@@ -20,7 +21,7 @@ class _Over(BaseException):
 
 
 class _Turn:
-    """One of several threads works at a time; while it only waits for a training it is another one's turn."""
+    """One of several threads works at a time; while it only waits for a job it is another one's turn."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,13 +48,13 @@ class _Turn:
 
 
 def is_wide(work: Work, plan: Plan) -> bool:
-    """Whether the plan has trainings of which several may go on at once."""
-    trainings = [change for change in plan.changes if _trains(change)]
-    return len(trainings) > 1 and any(_runner(work, change)[1] for change in trainings)
+    """Whether the plan has jobs of which several may go on at once."""
+    with_jobs = [change for change in plan.changes if _jobs(change)]
+    return len(with_jobs) > 1 and any(_runner(work, change)[1] for change in with_jobs)
 
 
 def together(work: Work, plan: Plan, one: One) -> Iterator[ChangeEnded]:
-    """How each change ended, in the order in which they did. `one` does a change: trainings in threads, all others here.
+    """How each change ended, in the order in which they did. `one` does a change: those with jobs in threads, all others here.
 
     A change begins when what it needs is done; where that failed, it is skipped.
     """
@@ -81,7 +82,7 @@ def together(work: Work, plan: Plan, one: One) -> Iterator[ChangeEnded]:
                     if because := blocking(change, bad):
                         waiting.remove(change)
                         yield told(ChangeEnded(change.address, because=because))
-                    elif open_ones.isdisjoint(change.needs) and not _trains(change):
+                    elif open_ones.isdisjoint(change.needs) and not _jobs(change):
                         waiting.remove(change)
                         with turn:
                             ended = one(work, change)
@@ -96,21 +97,28 @@ def together(work: Work, plan: Plan, one: One) -> Iterator[ChangeEnded]:
             turn.end()
 
 
-def _trains(change: Change) -> bool:
-    return any(isinstance(step, Train) for step in change.steps)
+def _jobs(change: Change) -> list[Train | MergeWeights]:
+    return [step for step in change.steps if isinstance(step, Train | MergeWeights)]
 
 
 def _has_room(work: Work, change: Change, going: Collection[Change]) -> bool:
+    """Whether its runner takes it beside what goes on. An adapter is merged by one at a time, also for several who need it."""
     name, most = _runner(work, change)
     beside = [_runner(work, each) for each in going]
     if most is None or any(limit is None for _, limit in beside):
         return not beside
-    return sum(other == name for other, _ in beside) < most
+    merging = {adapter for each in going for adapter in _merges(work, each)}
+    return sum(other == name for other, _ in beside) < most and merging.isdisjoint(_merges(work, change))
+
+
+def _merges(work: Work, change: Change) -> set[str]:
+    """The runs whose adapters it merges."""
+    return {work.stands_for(each.run, each.run_id)[1] for each in _jobs(change) if isinstance(each, MergeWeights)}
 
 
 def _runner(work: Work, change: Change) -> tuple[str, int | None]:
-    """The name of the runner that a training is for, and how many it takes at once; None where one that goes on alone."""
+    """The name of the runner that its last job, the longest, is for, and how many that takes at once; None where one that goes on alone."""
     project = work.workspace.specs.project.spec
-    run = work.workspace.specs.resources[change.address]
+    run = work.workspace.specs.resources.get(run_address(_jobs(change)[-1].run))
     name = (run.spec.runner if isinstance(run, TrainingRun) else None) or project.default_runner
     return name, project.runners[name].concurrency

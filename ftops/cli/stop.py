@@ -31,8 +31,10 @@ def stop(start: Path, name: str, grace: int) -> None:
     """Stop the training of TrainingRun NAME: it saves a checkpoint, ends, and is recorded as cancelled.
 
     `ftops apply` leaves alone what was stopped, and what needs it waits; `ftops apply --resume NAME` goes on from the
-    checkpoint. A changed spec is another training, and is trained.
+    checkpoint. A changed spec is another training, and is trained. Of a training that has ended, what merges its adapter is
+    stopped: the next apply merges it.
     """
+    from ftops.apply.stop import merging, stop_merging
     from ftops.apply.stop import stop as end
     from ftops.observe import open_workspace
     from ftops.runs import require_live
@@ -42,6 +44,10 @@ def stop(start: Path, name: str, grace: int) -> None:
     workspace = open_workspace(start)
     refuse_sweep(workspace, name)
     run = require_live(workspace.store, name)
+    if run.state is not RunState.RUNNING and (job := merging(workspace, run)) is not None:
+        stop_merging(workspace, job, grace, lambda text: click.echo(text, err=True))
+        click.echo(f"Merging the adapter of {run.id} is stopped; the next `ftops apply` merges it.")
+        return
     ended = end(workspace, run, grace, lambda text: click.echo(text, err=True))
     if ended.state is not RunState.CANCELLED:
         raise ExternalError(Diagnostic(f"{run.id} had {ended.state} before it could be stopped", detail=ended.recorded))

@@ -53,7 +53,7 @@ class Runner(Strict):
         default=None,
         ge=1,
         le=64,
-        description="How many trainings of one apply may go on here at once, beside those of other runners that say so too; "
+        description="How many trainings and merges of one apply may go on here at once, beside those of other runners that say so too; "
         "when absent, one that goes on alone. Each is planned as if it had the runner for itself.",
     )
     capabilities: Capabilities = Field(default_factory=Capabilities)
