@@ -350,6 +350,51 @@ def test_a_loss_that_is_no_number_ends_the_training_and_is_never_saved(engine, s
     assert not list(folder.glob("output/checkpoint-*"))
 
 
+KNOWS_IT = """
+import sys
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder = sys.argv[1]
+model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+answer = tokenizer("\\na<|end|>\\n", add_special_tokens=False)["input_ids"]
+with torch.no_grad():
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    model.model.embed_tokens.weight.zero_()
+    model.lm_head.weight.zero_()
+    for place, (token, following) in enumerate(zip(answer, answer[1:])):
+        model.model.embed_tokens.weight[token, place] = 1.0
+        model.lm_head.weight[following, place] = 1e4
+model.save_pretrained(folder)
+"""
+"""Of a model makes one that is sure of what follows in the answer `a`, so that nothing else is left of the other logits."""
+
+
+def test_a_loss_of_zero_without_a_gradient_ends_the_training(engine, store):
+    rows = [[{"role": "user", "content": "b"}, {"role": "assistant", "content": "a"}]] * ROWS
+    known = store / "data" / "known"
+    known.mkdir()
+    known.joinpath("train.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    sure = shutil.copytree(store / "models" / "m", store / "models" / "sure")
+    subprocess.run([engine.python, "-c", KNOWS_IT, sure], check=True, capture_output=True)
+    values = replace(
+        FULL,
+        hyperparameters={**FULL.hyperparameters, "logging_steps": 1},
+        base_model="../../../models/sure",
+        train_path="../../../data/known/train.jsonl",
+        prepared_path="../../../cache/tokens/known",
+        validation_path=None,
+    )
+    folder, process = begin(engine, store, "zero", 1, values)
+    assert process.wait(300) == 1
+    log = log_tail(folder / "output.log")
+    found = failure(ended({"exitCode": 1}, stop=False), log)
+    assert found.fault is Fault.LOSS, log
+    assert "the loss is zero, and there is no gradient, at step 3" in found.reason
+    assert [each["loss"] for each in events(folder) if each["event"] == "log"] == [0.0] * 3
+
+
 def test_the_beginning_says_what_is_learned_from(engine, store):
     data = store / "data" / "long"
     data.mkdir()
