@@ -82,8 +82,13 @@ def _undecided(resource: Resource, planned: Mapping[Address, Change]) -> Change 
     open_ = next((planned[need] for need in needs if planned[need].digest is None), None)
     if open_ is None or not isinstance(resource, TrainingRun) or isinstance(resource, Sweep):
         return None
-    again = f"{_WAITS} what {open_.address} chooses; `ftops apply` again when it has"
-    return noop(resource.address, open_.note if open_.held else again, needs=needs, held=True)
+    then = f"{_WAITS} what {open_.address} chooses, and is planned then"
+    return noop(resource.address, open_.note if open_.held else then, needs=needs, held=True)
+
+
+def undecided(plan: Plan) -> frozenset[Address]:
+    """The trainings of which it is not known yet what they begin from."""
+    return frozenset(change.address for change in plan.changes if change.held and change.digest is None)
 
 
 def _changed(changes: Collection[Change], resources: Mapping[Address, Resource], observed: Observed) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -177,21 +179,46 @@ def test_a_registered_version_stays_when_another_is_chosen(root, env):
     assert "No changes" in ftops(root, "plan", env=env).stdout
 
 
-def test_what_is_made_from_the_sweep_follows_in_the_next_apply(root, env):
-    (root / "specs/lora.yaml").write_text(
-        json.dumps(
-            run("lora", {"run": "search"}, method="lora", hyperparameters={"learning_rate": 0.1, "num_epochs": 0.2})
-        )
-    )
+def test_what_is_made_from_the_sweep_is_planned_when_it_has_chosen(root, env):
+    """By the same apply, with all that waited; what failed is not tried again by it."""
+    values = {"learning_rate": 0.1, "num_epochs": 0.2}
+    more = [
+        run("lora", {"run": "search"}, method="lora", hyperparameters=values),
+        model("talk", {"1.0.0": {"run": "lora"}}),
+        run("bad", hyperparameters={"learning_rate": 9.0, "num_epochs": 1}),
+    ]
+    (root / "specs/lora.yaml").write_text("---\n".join(json.dumps(each) + "\n" for each in more))
     edit(root, "specs/all.yaml", "      - 0.1\n", "      - 0.1\n      - 0.2\n")
     commit_all(root)
-    told = ftops(root, "apply", "--yes", env=env).stdout
-    assert "TrainingRun/lora: waits for what TrainingRun/search chooses; `ftops apply` again when it has" in told
-    ftops(root, "apply", "--yes", env=env)
+    told = ftops(root, "apply", "--yes", env=env, code=6).stdout
+    assert "TrainingRun/lora: waits for what TrainingRun/search chooses, and is planned then" in told
+    first, then = [line for line in told.splitlines() if line.startswith("Applied: ")]
+    assert " 1 failed, 0 skipped" in first
+    assert then == "Applied: 2 done, 0 failed, 0 skipped, 8 unchanged."
+    assert told.count("TrainingRun/bad: train bad-") == 1
     lora = status(root, "registry/runs/lora.yaml")
     assert lora["runs"][lora["current"]]["inputs"]["baseModel"] == {"run": status(root)["runDigest"]}
     config = (root / ".ftops/runs" / lora["runs"][lora["current"]]["id"] / "attempt-1/config.yaml").read_text()
     assert f"../../{status(root)['runId']}/output" in config
+    assert status(root, "registry/models/talk/1.0.0.yaml")["run"] == "lora"
+
+
+def test_a_person_is_asked_again_for_what_waited(root, env):
+    (root / "specs/more.yaml").write_text(json.dumps(run("more", {"run": "search"})))
+    edit(root, "specs/all.yaml", "      - 0.1\n", "      - 0.1\n      - 0.2\n")
+    commit_all(root)
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        projects.command("apply"), cwd=root, env=env, text=True, stdin=theirs, stdout=subprocess.PIPE
+    )
+    os.write(ours, b"yes\nno\n")
+    told, _ = process.communicate(timeout=120)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 0, told
+    assert told.count("Only 'yes' is taken") == 2
+    assert told.index("Applied: ") < told.index("+ TrainingRun/more: create")
+    assert not list(root.glob(".ftops/runs/more-*"))
 
 
 def test_members_train_at_once_and_the_sweep_chooses_after_them(tmp_path, env):

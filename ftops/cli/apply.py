@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -16,7 +17,7 @@ from ftops.errors import Diagnostic, ExternalError, PlanError, RunFailed, UsageE
 from ftops.render import plan_text, saved_seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from types import FrameType
 
     from ftops.apply import Applied
@@ -90,19 +91,57 @@ def apply(  # noqa: PLR0913  (click gives it every option)
         return
     for address, where in resume.items():
         click.echo(f"{address} begins at {where.checkpoint.name if where.checkpoint else 'the start'}.")
-    if saved is None and not yes:
-        _ask()
+    if saved is None and not yes and not _agreed():
+        raise click.Abort
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started this with SIGINT ignored
         signal.signal(number, _interrupt)
+    rounds = [_make_so(workspace, made, observed, results, resume)]
+    while saved is None and results is None and (more := _decided(workspace, made, choice)) is not None:
+        made, observed = more
+        click.echo(f"\n{plan_text(made, color=wants_color())}")
+        if not yes and not _agreed():
+            break
+        rounds.append(_make_so(workspace, made, observed, None, {}))
+    _conclude(rounds)
+
+
+def _make_so(
+    workspace: Workspace,
+    made: Plan,
+    observed: Observed,
+    results: Path | None,
+    resume: Mapping[Address, Resume],
+) -> Applied:
+    """How the plan went, which is said."""
     from ftops.apply import apply as make_so
     from ftops.cli.progress import Bars, Lines
 
     watch = Bars() if sys.stdout.isatty() else Lines()
     try:
-        ended = make_so(made, workspace, observed, results, watch, resume)
+        applied = make_so(made, workspace, observed, results, watch, resume)
     finally:
         watch.close()
-    _conclude(made, ended)
+    done = sum(each.ok for each in applied.changes)
+    skipped = sum(each.because is not None for each in applied.changes)
+    failed = len(applied.changes) - done - skipped
+    unchanged = sum(change.is_noop for change in made.changes)
+    click.echo(f"\nApplied: {done} done, {failed} failed, {skipped} skipped, {unchanged} unchanged.")
+    return applied
+
+
+def _decided(workspace: Workspace, made: Plan, choice: Choice) -> tuple[Plan, Observed] | None:
+    """The plan for what waited for the choice of a sweep that is known now, and for nothing else, as what failed is not tried
+    again; None where nothing waited, or nothing is known."""
+    from ftops.plan import undecided
+
+    if not (before := undecided(made)):
+        return None
+    now, _ = sealed_plan(workspace, replace(choice, reruns=()))
+    waited = {change.address for change in made.changes if change.held}
+    ready = [str(change.address) for change in now.changes if change.address in waited and not change.is_noop]
+    if not ready or not undecided(now) < before:
+        return None
+    return sealed_plan(workspace, replace(choice, targets=tuple(ready), reruns=()))
 
 
 def _named(begins: tuple[str, ...], reruns: Iterable[str]) -> dict[str, str]:
@@ -199,31 +238,25 @@ def _refuse_pull_requests() -> None:
         )
 
 
-def _ask() -> None:
+def _agreed() -> bool:
+    """Whether a person says yes; raises UsageError where nobody is there."""
     if not sys.stdin.isatty():
         raise UsageError(
             Diagnostic("nobody is there to say yes", hint="pass --yes, or a saved plan (`ftops plan --out plan.json`)")
         )
-    if click.prompt("\nApply this? Only 'yes' is taken", default="no", show_default=False) != "yes":
-        raise click.Abort
+    return bool(click.prompt("\nApply this? Only 'yes' is taken", default="no", show_default=False) == "yes")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  (what signal calls)
     raise KeyboardInterrupt
 
 
-def _conclude(made: Plan, applied: Applied) -> None:
-    """The last line, and the exit code: 6 when a training failed, else that of the first failure, 7 for a failed push."""
-    ended = applied.changes
-    done = sum(each.ok for each in ended)
-    skipped = sum(each.because is not None for each in ended)
-    failed = len(ended) - done - skipped
-    unchanged = sum(change.is_noop for change in made.changes)
-    click.echo(f"\nApplied: {done} done, {failed} failed, {skipped} skipped, {unchanged} unchanged.")
-    codes = [each.exit_code for each in ended if each.exit_code]
+def _conclude(rounds: Sequence[Applied]) -> None:
+    """The exit code: 6 when a training failed, else that of the first failure, 7 for a failed push."""
+    codes = [each.exit_code for applied in rounds for each in applied.changes if each.exit_code]
     if codes:
         sys.exit(RunFailed.exit_code if RunFailed.exit_code in codes else codes[0])
-    if not applied.pushed:
+    if not rounds[-1].pushed:
         raise ExternalError(
             Diagnostic(
                 "results are committed here, but could not be pushed",
