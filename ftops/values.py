@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple
 
 from ftops.errors import Diagnostic
 from ftops.estimates import Cost, Estimate
-from ftops.findings import Finding as Finding  # noqa: PLC0414  (who shares values finds it here too)
 from ftops.recorded import ExperimentState, VersionState
 from ftops.sweeps import Choice, Choose
 

@@ -19,7 +19,7 @@ from ftops.checks.contamination import Contamination
 from ftops.checks.duplicates import Duplicates, Near
 from ftops.checks.rows import TableRows, field_type
 from ftops.checks.texts import leaves
-from ftops.values import Finding
+from ftops.findings import Finding
 from tests.example import example_rows
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ from ftops.checks.letters import SEEN, WRITINGS, count_letters, letters, main_wr
 from ftops.checks.quality import WEIGHTS, Quality
 from ftops.checks.rows import STRATUM, TableRows, message_type
 from ftops.errors import SpecError
-from ftops.values import Finding
+from ftops.findings import Finding
 from tests.example import example_rows
 
 RAN = ("pii", "duplicates")

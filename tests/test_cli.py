@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -178,9 +179,11 @@ def on_a_terminal(root, env, *arguments, answer=None, seconds=60):
                 shown += os.read(leader, 65536)
             except OSError:  # the other end is closed
                 break
-            if answer is not None and b"Only 'yes' is taken" in shown:
+        if answer is not None and b"Only 'yes' is taken" in shown:
+            with contextlib.suppress(OSError):  # it may just have ended
                 os.write(leader, answer.encode())
-                answer = None
+            # Just before Python waits for a line, an interrupt wakes nothing: a person would press the key again.
+            answer = answer if answer == "\x03" else None
     os.close(leader)
     return shown.decode(), process.wait(10)
 

@@ -9,7 +9,7 @@ import pytest
 
 from ftops.checks.rows import BATCH, CheckResult
 from ftops.data import Reading
-from ftops.values import Finding
+from ftops.findings import Finding
 from tests.reading import read_content, read_contents, rows_of
 
 

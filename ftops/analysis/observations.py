@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from ftops.analysis.look import Rows
 from ftops.assignment import Allocation
+from ftops.findings import Finding
 from ftops.kinds.experiment import Experiment
-from ftops.values import Finding
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ from pydantic import Field
 from ftops.checks.duplicates import Action
 from ftops.checks.rows import CheckResult
 from ftops.fields import Name, Strict
-from ftops.values import Finding
+from ftops.findings import Finding
 
 if TYPE_CHECKING:
     from ftops.checks.rows import Rows

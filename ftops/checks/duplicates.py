@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ftops.checks.rows import CheckResult
 from ftops.fields import Strict
-from ftops.values import Finding
+from ftops.findings import Finding
 
 if TYPE_CHECKING:
     from ftops.checks.joins import Bound

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from ftops.values import Finding
+from ftops.findings import Finding
 
 CHECK: Final = "format"
 """The name of the check that these findings are of."""

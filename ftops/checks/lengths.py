@@ -14,8 +14,8 @@ from ftops.checks.letters import OPTIONAL, characters
 from ftops.checks.rows import CheckResult, Rows
 from ftops.errors import Diagnostic, SpecError, did_you_mean
 from ftops.fields import Strict
+from ftops.findings import Finding
 from ftops.numbers import counted
-from ftops.values import Finding
 
 if TYPE_CHECKING:
     import pyarrow as pa

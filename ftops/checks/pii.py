@@ -13,8 +13,8 @@ from pydantic import Field
 from ftops.checks.rows import CheckResult, Rows
 from ftops.checks.texts import leaves, replaced
 from ftops.fields import Strict
+from ftops.findings import Finding
 from ftops.identifiers import CONTEXT, ENTITIES, SHAPE, Hit, find, masked
-from ftops.values import Finding
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,7 +24,7 @@ from ftops.checks.letters import OPTIONAL, WRITINGS, characters, letters, main_w
 from ftops.checks.rows import MESSAGES, STRATUM, CheckResult, Rows, text_fields
 from ftops.errors import Diagnostic, SpecError
 from ftops.fields import Strict
-from ftops.values import Finding
+from ftops.findings import Finding
 
 if TYPE_CHECKING:
     import numpy as np

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from ftops.values import Finding
+    from ftops.findings import Finding
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -19,8 +19,9 @@ import click
 from ftops.cli import text_or_json, wants_color
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, SpecError, UsageError
 from ftops.fields import NAME_PATTERN
+from ftops.findings import Finding
 from ftops.render import diagnostics_text
-from ftops.values import Finding, Json
+from ftops.values import Json
 
 if TYPE_CHECKING:
     from ftops.analysis import Look

@@ -15,7 +15,8 @@ from ftops.data.shapes import sources
 from ftops.data.source import DataFile
 from ftops.data.stored import Part, StoredRows
 from ftops.errors import ChecksFailed, Diagnostic, Where, nearest
-from ftops.values import Finding, Json
+from ftops.findings import Finding
+from ftops.values import Json
 
 if TYPE_CHECKING:
     from ftops.records.dataset import SourceFile

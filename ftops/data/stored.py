@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from ftops.values import Finding
+from ftops.findings import Finding
 from ftops.workers import spread
 
 if TYPE_CHECKING:

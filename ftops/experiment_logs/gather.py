@@ -10,7 +10,7 @@ from ftops.errors import ChecksFailed, Diagnostic
 from ftops.experiment_logs.columns import NAMED, SHOWN, Part
 from ftops.experiment_logs.count import count
 from ftops.experiment_logs.row import Rules
-from ftops.values import Finding
+from ftops.findings import Finding
 
 MAX_ROWS: Final = 200_000_000
 """A row takes about a hundred bytes of memory."""

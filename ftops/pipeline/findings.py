@@ -13,9 +13,9 @@ from ftops.checks.rows import CheckResult
 from ftops.data import Reading
 from ftops.errors import ChecksFailed, Diagnostic, Where
 from ftops.fields import Strict
+from ftops.findings import Finding
 from ftops.pipeline.looking import Looked
 from ftops.records.dataset import FindingReport
-from ftops.values import Finding
 
 FORMAT: Final = "format"
 SHOWN: Final = 20

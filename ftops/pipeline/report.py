@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ftops.checks import Check
 from ftops.checks.rows import CheckResult
+from ftops.findings import Finding
 from ftops.kinds.dataset import DatasetSpec
 from ftops.pipeline.findings import FORMAT, SHOWN
 from ftops.pipeline.looking import Looked
@@ -24,7 +25,6 @@ from ftops.records.dataset import (
     SplitReport,
     Statistics,
 )
-from ftops.values import Finding
 
 
 @dataclass(frozen=True, slots=True)

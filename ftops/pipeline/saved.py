@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ftops.checks.rows import CheckResult
-from ftops.values import Finding
+from ftops.findings import Finding
 
 FOUND: Final = "found.json"
 CHANGED: Final = "changed.arrow"
