@@ -12,7 +12,7 @@ apply: $(FTOPS) engine ## Do what specs/ says: the example, from data to models 
 	$(FTOPS) apply --yes
 
 test: $(FTOPS) engine ## Every test, with the real components
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: $(FTOPS) ## Format, types, imports, workflows
 	$(BIN)/ruff format --check .

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import struct
 import zipfile
 
 import pytest
 
 from ftops.checkpoints import (
+    BLOCK,
     Checkpoint,
     FileDigest,
     Torn,
     by_step,
+    file_digest,
     final_weights,
     last_whole,
     logged,
@@ -233,6 +236,13 @@ def test_every_byte_is_read(tmp_path):
     found = read_whole(folder)
     assert found.keys() == {path.name for path in folder.iterdir()}
     assert found["optimizer.pt"].sha256 == hashlib.sha256((folder / "optimizer.pt").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5])
+def test_the_digest_is_of_each_byte(tmp_path, size):
+    content = random.Random(size).randbytes(size)
+    (tmp_path / "weights").write_bytes(content)
+    assert file_digest(tmp_path / "weights") == FileDigest(size, hashlib.sha256(content).hexdigest())
 
 
 @pytest.mark.parametrize(
