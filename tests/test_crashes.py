@@ -255,6 +255,26 @@ def test_and_its_container(contained, env, docker, tmp_path):
     assert docker.names() == []
 
 
+def test_of_two_applies_at_once_one_does_the_work(cold, env, tmp_path):
+    root = shutil.copytree(cold, tmp_path / "project", symlinks=True)
+    projects.edit(root, "specs/all.yaml", "num_epochs: 1", "num_epochs: 1\n    seed: 7")
+    commit_all(root, "slower")
+    both = [
+        subprocess.Popen(
+            projects.command("apply", "--yes"), cwd=root, env=env, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    said = {process.communicate(timeout=120)[0]: process.returncode for process in both}
+    assert sorted(said.values()) == [0, 7], said
+    (refused,) = (text for text, code in said.items() if code)
+    assert "works in the store" in refused
+    assert f"process {both[0].pid} on" in refused or f"process {both[1].pid} on" in refused
+    converges(root, env)
+    assert [each.name for each in root.glob(".ftops/runs/*/attempt-*")] == ["attempt-1"]
+
+
 @pytest.fixture
 def on_small_disk(cold, tmp_path):
     """A project whose store is a disk of a few MiB."""
