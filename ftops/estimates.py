@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +13,15 @@ class Estimate:
 
     seconds: float
     like: str
+
+
+def times(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
+    """How many times as long as one run another one is, by what they are made from."""
+    for name in ("max_steps", "num_epochs"):  # max_steps wins in Axolotl too
+        old, new = (tree["hyperparameters"].get(name) for tree in (before, after))
+        if old and new:
+            return float(new / old)
+    return 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,10 +41,10 @@ def read(documents, *, files=1):
     return specs
 
 
-def applied(plan, specs, observed, failed=(), measured=None):
+def applied(plan, specs, observed, failed=(), measured=None, took=None):
     """`observed` once every change of `plan` is done, but for the runs whose addresses are in `failed`.
 
-    `measured` has the metrics of runs by name; a run that has none there ended with an eval_loss of 1.
+    `measured` has the metrics of runs by name, `took` their seconds; a run that has none there ended with an eval_loss of 1.
     """
     for change in plan.changes:
         if change.chosen is not None and not change.is_noop:
@@ -56,19 +56,18 @@ def applied(plan, specs, observed, failed=(), measured=None):
                 change.address.kind
             ]
             observed = after(change, specs, observed, str(change.address) in failed)
-            observed = replace(observed, runs=_measured(observed.runs, measured or {}))
+            observed = replace(observed, runs=_measured(observed.runs, measured or {}, took or {}))
     return observed
 
 
-def _measured(runs, measured):
-    """`runs` with what each of theirs measured."""
+def _measured(runs, measured, took):
+    """`runs` with what each of theirs measured, and how long it took."""
+
+    def ended(name, run):
+        return replace(run, metrics=measured.get(name, {"eval_loss": 1.0}), seconds=took.get(name))
+
     return {
-        name: replace(
-            history,
-            runs={
-                key: replace(run, metrics=measured.get(name, {"eval_loss": 1.0})) for key, run in history.runs.items()
-            },
-        )
+        name: replace(history, runs={key: ended(name, run) for key, run in history.runs.items()})
         for name, history in runs.items()
     }
 

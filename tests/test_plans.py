@@ -1,7 +1,8 @@
 """What is planned, case by case: each file below `plans/` is one, and adding one needs no Python.
 
     history:     what was applied before, one after the other: each has `specs`, `sources`, the addresses that `failed`, the
-                 metrics that were `measured` of runs, what was `read` of URLs, and the data sets that were `pruned`
+                 metrics that were `measured` of runs, the seconds that they `took`, what was `read` of URLs, and the data
+                 sets that were `pruned`
     specs:       the documents now (`apiVersion` may be left out)
     sources:     path → its digest, or {digest, pointer, present}; null where there is neither file nor pointer
     changed:     paths whose content is not what their pointer says
@@ -10,7 +11,7 @@
     live:        runs that the store knows: {run, state, attempt, step, checkpoint, detail}
     templates:   the user's own templates: path → text
     targets, excludes, reruns, resumed
-    expect:      address → action, class, reasons, steps, and where there are any note, advice, needs; or
+    expect:      address → action, class, reasons, steps, and where there are any note, advice, needs, estimate; or
     error:       what PlanError says
 
 A run is called `base@now`, or by the place of what made it in `history`: `base@1`. Digests are not told.
@@ -29,7 +30,7 @@ from ftops.errors import Diagnostic, PlanError
 from ftops.kinds.training_run import run_address
 from ftops.plan import make_plan
 from ftops.render import step_text
-from ftops.render.words import shown
+from ftops.render.words import estimate_text, shown
 from ftops.values import Observed, Run, RunState, Source, run_id
 from tests.outcomes import applied, read
 
@@ -68,7 +69,8 @@ class Case:
             found = replace(found, sources=sources_of(sources))
             plan = make_plan(specs, found)
             self._call(plan, number)
-            found = applied(plan, specs, found, before.get("failed", ()), before.get("measured"))
+            about = (before.get(name) for name in ("measured", "took"))
+            found = applied(plan, specs, found, before.get("failed", ()), *about)
             pruned = {name: replace(found.datasets[name], pruned=True) for name in before.get("pruned", ())}
             found = replace(found, datasets={**found.datasets, **pruned})
         about = self.tree.get("found", {}).items()
@@ -118,6 +120,7 @@ class Case:
             "steps": [self.told(step_text(step)) for step in change.steps],
             "note": self.told(change.note),
             "advice": [self.told(each) for each in change.advice],
+            "estimate": "" if change.estimate is None else self.told(estimate_text(change.estimate)),
         }
         return {key: value for key, value in full.items() if value}
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from ftops.estimates import Estimate, times
 from ftops.fields import Name
-from ftops.kinds.resource import Context, Reference, noop
+from ftops.kinds.resource import Context, Reference, differences, noop
 from ftops.kinds.sweep import Point, SweepSpec, choice_text, point_text
 from ftops.kinds.training_run import TrainingRun, run_address
 from ftops.sweeps import Choice, Choose, MemberResult, choose
-from ftops.values import Action, Address, Change, ChangeClass, CommitRecords, Reason, RunHistory, RunState
+from ftops.values import (
+    Action,
+    Address,
+    Change,
+    ChangeClass,
+    CommitRecords,
+    Reason,
+    RunHistory,
+    RunState,
+    Train,
+    run_id,
+)
 
 if TYPE_CHECKING:
     from ftops.values import Json
@@ -30,7 +43,24 @@ class Member(TrainingRun):
         if (failure := self._accepted(change, context)) is not None:
             note = f"failed{failure}; the sweep goes without it; `ftops apply --resume {self.metadata.name}` tries it again"
             return noop(self.address, note, digest=change.digest, inputs=change.inputs, needs=change.needs)
-        return replace(change, note="; ".join(filter(None, (point_text(self.point), change.note))))
+        note = "; ".join(filter(None, (point_text(self.point), change.note)))
+        return replace(change, note=note, estimate=change.estimate or self._as_others(change, context))
+
+    def _as_others(self, change: Change, context: Context) -> Estimate | None:
+        """The time that a training would take as another member did, the one that is most like it; None where none has ended."""
+        sweep = context.resources.get(run_address(self.sweep))
+        if not isinstance(sweep, Sweep) or not any(isinstance(step, Train) for step in change.steps):
+            return None
+        histories = {name: context.observed.runs[name] for name in sweep.members if name in context.observed.runs}
+        ended = [
+            (len(differences(each.inputs, change.inputs)), name, each)
+            for name, history in histories.items()
+            if (each := history.runs[history.current]).seconds and each.phase is RunState.SUCCEEDED
+        ]
+        if not ended:
+            return None
+        _, name, like = min(ended, key=operator.itemgetter(0))
+        return Estimate((like.seconds or 0.0) * times(like.inputs, change.inputs), run_id(name, like.digest))
 
     def _accepted(self, change: Change, context: Context) -> str | None:
         """Why the member failed, where the sweep has chosen without it, as it still may; None where it is to be trained."""

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ftops.errors import Diagnostic, PlanError
-from ftops.estimates import Estimate
+from ftops.estimates import Estimate, times
 from ftops.fields import Duration, Name, RelativePath, Strict
 from ftops.kinds.base_model import BaseModelSpec, model_digest
 from ftops.kinds.checkpoints import Checkpoints
@@ -296,12 +296,7 @@ class TrainingRun(Resource):
         if not known:
             return None
         like = known[-1]
-        share = 1.0
-        for name in ("max_steps", "num_epochs"):  # max_steps wins in Axolotl too
-            before, after = (tree["hyperparameters"].get(name) for tree in (like.inputs, inputs))
-            if before and after:
-                share = after / before - (1 if resume_run else 0)
-                break
+        share = times(like.inputs, inputs) - (1 if resume_run else 0)
         if live is not None and live.checkpoint is not None and live.max_steps:
             share *= 1 - live.checkpoint / live.max_steps
         return Estimate((like.seconds or 0.0) * share, run_id(self.metadata.name, like.digest))
