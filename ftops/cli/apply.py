@@ -66,7 +66,8 @@ def apply(  # noqa: PLR0913  (click gives it every option)
 ) -> None:
     """Make it so: prepare data, train, register, and commit what came out.
 
-    SAVED is a plan that `ftops plan --out` made; it is refused when anything it was made from has moved.
+    SAVED is a plan that `ftops plan --out` made; it is refused when anything it was made from has moved. What begins from
+    the choice of a sweep is planned, and asked for, when the sweep has chosen; after a saved plan by the next apply.
     """
     _refuse_pull_requests()
     if no_commit != (results is not None):
