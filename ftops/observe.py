@@ -53,12 +53,16 @@ TEMPLATE_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A project on this machine: its folder, its specs, its repository (if any), its store (which may not exist)."""
+    """A project on this machine: its folder, its specs, its repository (if any), its store (which may not exist).
+
+    `written` has the texts of the records that an apply wrote to a folder instead of git: they count before those in git.
+    """
 
     root: Path
     specs: Specs
     repository: Repository | None
     store: Store
+    written: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def branch(self) -> str | None:
@@ -124,12 +128,17 @@ def _is_dirty(repository: Repository, files: Collection[str]) -> bool:
 
 
 def record_texts(workspace: Workspace) -> dict[str, bytes]:
-    """The text of every record by its path: at the tip of the branch, or in the work tree where git has no commit."""
+    """The text of every record by its path: at the tip of the branch, or in the work tree where git has no commit; and what
+    an apply has written instead."""
+    return dict(sorted({**_kept_texts(workspace), **workspace.written}.items()))
+
+
+def _kept_texts(workspace: Workspace) -> dict[str, bytes]:
     if workspace.repository is not None and (tip := workspace.tip) is not None:
         blobs = {path: blob for path, blob in workspace.repository.list_tree(tip, FOLDER).items() if is_record(path)}
         contents = workspace.repository.read_many(blobs.values())
-        return {path: contents[blob] for path, blob in sorted(blobs.items())}
-    paths = sorted(path for path in (workspace.root / FOLDER).rglob("*.yaml") if path.is_file())
+        return {path: contents[blob] for path, blob in blobs.items()}
+    paths = [path for path in (workspace.root / FOLDER).rglob("*.yaml") if path.is_file()]
     return {name: path.read_bytes() for path in paths if is_record(name := path.relative_to(workspace.root).as_posix())}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
@@ -32,8 +32,9 @@ class Written:
 class WriteBack:
     """Where records go: a commit on the branch (and a push where ftops.yaml says so), or below the folder `results`.
 
-    `records` are all that there are, so that what one step wrote the next one reads. `complete` turns False when a push
-    was wanted and did not happen: the records are committed here, and the next push takes them along.
+    `records` are all that there are, so that what one step wrote the next one reads; `written` has the texts of those below the
+    folder. `complete` turns False when a push was wanted and did not happen: the records are committed here, and the next push
+    takes them along.
     """
 
     workspace: Workspace
@@ -41,6 +42,7 @@ class WriteBack:
     trailers: Mapping[str, str]
     records: dict[str, Record]
     complete: bool = True
+    written: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def open(cls, workspace: Workspace, results: Path | None, trailers: Mapping[str, str]) -> WriteBack:
@@ -72,7 +74,8 @@ class WriteBack:
                     target.parent.mkdir(parents=True, exist_ok=True)
                 except OSError as error:
                     raise cannot_write(target, error) from error
-                write_atomic(target, dump(self.records[path]))
+                self.written[path] = dump(self.records[path])
+                write_atomic(target, self.written[path])
             return f"written to {self.results}"
         repository = self.workspace.repository
         if repository is None:

@@ -203,6 +203,21 @@ def test_what_is_made_from_the_sweep_is_planned_when_it_has_chosen(root, env):
     assert status(root, "registry/models/talk/1.0.0.yaml")["run"] == "lora"
 
 
+def test_also_where_the_results_are_committed_elsewhere(root, env, tmp_path):
+    (root / "specs/more.yaml").write_text(
+        json.dumps(run("more", {"run": "search"}, hyperparameters={"num_epochs": 0.2, "learning_rate": 0.1}))
+    )
+    edit(root, "specs/all.yaml", "      - 0.1\n", "      - 0.1\n      - 0.2\n")
+    commit_all(root)
+    told = ftops(root, "apply", "--yes", "--no-commit", "--results", tmp_path / "results", env=env).stdout
+    assert told.count("Applied: ") == 2
+    assert "TrainingRun/more: done" in told
+    assert "registry/runs/more.yaml" not in records(root)
+    ftops(root, "commit", tmp_path / "results", env=env)
+    assert status(root, "registry/runs/more.yaml")["phase"] == "succeeded"
+    assert "No changes" in ftops(root, "plan", env=env).stdout
+
+
 def test_a_person_is_asked_again_for_what_waited(root, env):
     (root / "specs/more.yaml").write_text(json.dumps(run("more", {"run": "search"})))
     edit(root, "specs/all.yaml", "      - 0.1\n", "      - 0.1\n      - 0.2\n")

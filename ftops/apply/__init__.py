@@ -97,7 +97,7 @@ def apply(
                 tell(Notice(str(left)))
         if results_folder is None and (lacks := update_index(workspace)):
             tell(Notice(lacks))
-        return Applied(changes_ended, pushed=write_back.complete)
+        return Applied(changes_ended, pushed=write_back.complete, written=write_back.written)
 
 
 def _is_tracked(plan: Plan) -> bool:

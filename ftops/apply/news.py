@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ftops.errors import Diagnostic
 from ftops.training import Progress
@@ -60,10 +61,12 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """How every change ended, no-ops left out; `pushed` is False where a push was wanted and did not happen."""
+    """How every change ended, no-ops left out; `pushed` is False where a push was wanted and did not happen. `written` has the
+    texts of the records that were written to a folder instead of git, by path."""
 
     changes: tuple[ChangeEnded, ...]
     pushed: bool = True
+    written: Mapping[str, bytes] = field(default_factory=dict)
 
 
 News = StepBegan | StepEnded | DataProgress | TrainingProgress | ChangeEnded | Notice

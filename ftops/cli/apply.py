@@ -17,7 +17,7 @@ from ftops.errors import Diagnostic, ExternalError, PlanError, RunFailed, UsageE
 from ftops.render import plan_text, saved_seal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from ftops.apply import Applied
@@ -96,14 +96,25 @@ def apply(  # noqa: PLR0913  (click gives it every option)
         raise click.Abort
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started this with SIGINT ignored
         signal.signal(number, _interrupt)
-    rounds = [_make_so(workspace, made, observed, results, resume)]
-    while saved is None and results is None and (more := _decided(workspace, made, choice)) is not None:
+    ended = _make_so(workspace, made, observed, results, resume)
+    later = _later(workspace, made, ended, results, choice, yes=yes) if saved is None else ()
+    _conclude([ended, *later])
+
+
+def _later(
+    workspace: Workspace, made: Plan, ended: Applied, results: Path | None, choice: Choice, *, yes: bool
+) -> Iterator[Applied]:
+    """How that went which waited for the choices of sweeps: planned, asked for and done when they are known."""
+    while True:
+        workspace = replace(workspace, written={**workspace.written, **ended.written})
+        if (more := _decided(workspace, made, choice)) is None:
+            return
         made, observed = more
         click.echo(f"\n{plan_text(made, color=wants_color())}")
         if not yes and not _agreed():
-            break
-        rounds.append(_make_so(workspace, made, observed, None, {}))
-    _conclude(rounds)
+            return
+        ended = _make_so(workspace, made, observed, results, {})
+        yield ended
 
 
 def _make_so(
