@@ -102,7 +102,8 @@ Watch = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended, and why where not by its last step; `fault` is the class of a failure, `log` its last lines."""
+    """How an attempt ended, and why where not by its last step; `fault` is the class of a failure, `log` its last lines, where
+    they may say more."""
 
     attempt: int
     phase: RunState
@@ -327,7 +328,7 @@ def outcome(store: Store, key: Key, sight: Observation | Gone, lacks: Callable[[
         return Ended(key.attempt, RunState.CANCELLED, sight.reason or "it was stopped", last_lines(log))
     if sight.state is not JobState.SUCCEEDED:
         found = failure(sight, log)
-        return Ended(key.attempt, RunState.FAILED, found.reason, last_lines(log), found.fault)
+        return Ended(key.attempt, RunState.FAILED, found.reason, "" if found.whole else last_lines(log), found.fault)
     if missing := lacks(folder):
         return Ended(key.attempt, RunState.FAILED, missing, last_lines(log), Fault.UNKNOWN)
     return Ended(key.attempt, RunState.SUCCEEDED, early_end(last_event(folder)))

@@ -90,7 +90,7 @@ def _live(workspace: Workspace, run: Run) -> RunView:
         run.state,
         attempts,
         inputs=(store.read_run(run.id) or {}).get("inputs") or {},
-        detail=run.detail or (attempts[run.attempt].reason or "" if run.state is RunState.SUCCEEDED else ""),
+        detail="" if going_on else attempts[run.attempt].reason or run.detail,
         step=run.step,
         max_steps=run.max_steps,
         eta=pace.left if pace is not None and going_on else None,

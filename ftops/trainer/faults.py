@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -31,10 +31,12 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A fault, with the reason in a sentence that holds nothing of the data: it is recorded in git."""
+    """A fault, with the reason in a sentence that holds nothing of the data: it is recorded in git. `whole` where that says all,
+    and the end of the log, a traceback, nothing more."""
 
     fault: Fault
     reason: str
+    whole: bool = False
 
 
 HINTS: Final[Mapping[Fault, str]] = {
@@ -148,10 +150,10 @@ def failure(job: Observation, log: str) -> Failure:
     if job.killed and job.signal in (None, *_ENDING):
         return Failure(Fault.KILLED, job.reason)
     if (own := _last(_OWN, log)) is not None:
-        return Failure(_OWN_FAULT[own["error"]], own["said"].strip())
+        return Failure(_OWN_FAULT[own["error"]], own["said"].strip(), whole=True)
     for said, known in _KNOWN:
         if said in log:
-            return known
+            return replace(known, whole=True)
     if job.signal == signal.SIGBUS:
         return Failure(Fault.HOST_MEMORY, f"{job.reason}, as where shared memory is too small")
     found = next((fault for fault, pattern in _PATTERNS.items() if pattern.search(log)), Fault.UNKNOWN)
