@@ -4,7 +4,7 @@ it takes to be back at a training after ftops was killed.
 python benchmarks/training.py [--quick] [--rounds 2] [--steps 60] [--image IMAGE [--host unix:///run/docker.sock]]
 
 Data, base model and token cache are made before, so that both do nothing but train; each round has a seed of its own,
-because ftops trains nothing twice. Needs the engine (`ftops engine install`). With IMAGE ftops trains in containers of it,
+because ftops trains nothing twice. Neither answers prompts before and after; what that takes more is shown once. Needs the engine (`ftops engine install`). With IMAGE ftops trains in containers of it,
 the engine of this machine mounted, beside `axolotl train` without a container.
 """
 
@@ -54,6 +54,7 @@ spec:
   method: full
   hyperparameters: {max_steps: STEPS, micro_batch_size: 4, sequence_len: 512, learning_rate: 1.0e-3, seed: SEED}
   checkpoints: {every: 1000, keep: 1}
+  samples: {prompts: PROMPTS}
 """
 
 
@@ -91,7 +92,9 @@ def main() -> None:
         project = Path(folder)
         make(project, steps, {} if options.image is None else contained(options.image, options.host))
         print(heading(), flush=True)
-        report(compare(project, rounds, steps))
+        found = compare(project, rounds, steps)
+        with_answers(project, steps, rounds + 1)
+        report(found)
         come_back(project)
 
 
@@ -119,9 +122,9 @@ def make(project: Path, steps: int, runners: dict[str, object]) -> None:
     run(Command((*FTOPS, "apply", "--yes"), project))
 
 
-def seed(project: Path, steps: int, number: int) -> None:
-    """Write the spec of a run that differs from the others in its seed only."""
-    text = SPECS.replace("STEPS", str(steps)).replace("SEED", str(number))
+def seed(project: Path, steps: int, number: int, prompts: int = 0) -> None:
+    """Write the spec of a run that differs from the others in its seed only, and in whether it answers prompts."""
+    text = SPECS.replace("STEPS", str(steps)).replace("SEED", str(number)).replace("PROMPTS", str(prompts))
     project.joinpath("specs", "specs.yaml").write_text(text)
 
 
@@ -139,6 +142,15 @@ def compare(project: Path, rounds: int, steps: int) -> dict[str, list[Training]]
             found[name].append(measured(log, figures))
             print(row(f"{name}, round {number}", figures) + str(found[name][-1]), flush=True)
     return found
+
+
+def with_answers(project: Path, steps: int, number: int) -> None:
+    """What it takes when the model answers prompts before and after, which bare axolotl does not do."""
+    seed(project, steps, number, prompts=3)
+    before = logs(project)
+    figures = run(Command((*FTOPS, "apply", "--yes"), project))
+    (log,) = logs(project) - before
+    print(row("ftops apply, with answers", figures) + str(measured(log, figures)), flush=True)
 
 
 def adopt_orphans() -> None:
