@@ -125,7 +125,10 @@ def refuse_to_resume(workspace: Workspace, address: Address, config: Config, che
     processes = max(runner_of(_run(workspace, address), workspace.specs.project).gpus, 1)
     written = checkpoint.path.parents[1] / "config.yaml"
     before = yaml.load(written.read_bytes(), Loader=yaml.CSafeLoader) if written.exists() else config.tree
-    found = [f"{what}: {shown(then)} then, {shown(now)} now" for what, then, now in changed(before, config.tree)]
+    found = [
+        f"{what}: {'none' if then is None else shown(then)} then, {'none' if now is None else shown(now)} now"
+        for what, then, now in changed(before, config.tree)
+    ]
     if checkpoint.world_size != processes:
         found.append(f"processes: {checkpoint.world_size} then, {processes} now")
     if found:

@@ -290,13 +290,22 @@ def test_nothing_is_resumed_that_has_succeeded(trained, env):
     assert "the plan trains nothing" in done.stderr
 
 
-def test_a_checkpoint_of_another_optimizer_is_refused(failed, env):
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"optimizer": "adamw_8bit"}, "optimizer: adamw_8bit then, adamw_torch now"),
+        ({"adapter": "lora", "lora_r": 8}, "adapter: lora then, none now\nlora_r: 8 then, none now"),
+        ({"datasets": [{"path": "other.jsonl"}]}, 'datasets: [{"path": "other.jsonl"}] then, '),
+    ],
+    ids=["optimizer", "adapter", "data"],
+)
+def test_a_checkpoint_of_something_else_is_refused(failed, env, other, told):
     config = folder(failed) / "config.yaml"
-    config.write_text(config.read_text().replace("optimizer: adamw_torch", "optimizer: adamw_8bit"))
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **other}))
     for command in (("plan",), ("apply", "--yes")):
         done = ftops(failed, *command, env=env, code=4)
         assert "it can't go on from checkpoint-4" in done.stderr
-        assert "optimizer: adamw_8bit then, adamw_torch now" in done.stderr
+        assert told in re.sub("\n +", "\n", done.stderr)
     ftops(failed, "apply", "--yes", "--resume", "base=best", env=env, code=4)
     ftops(failed, "apply", "--yes", "--resume", "base=none", env=env, code=6)
     assert begun(failed, 2) == (None, 0)
