@@ -277,8 +277,10 @@ def file_digest(path: Path) -> FileDigest:
     with reading(path) as file:
         while count := file.readinto(block):
             size += count
-            # The disk reads on while this is hashed.
-            os.posix_fadvise(file.fileno(), size, BLOCK, os.POSIX_FADV_WILLNEED)
+            with contextlib.suppress(
+                OSError
+            ):  # the disk reads on while this is hashed, where the file system takes advice
+                os.posix_fadvise(file.fileno(), size, BLOCK, os.POSIX_FADV_WILLNEED)
             found.update(block[:count])
     return FileDigest(size, found.hexdigest())
 

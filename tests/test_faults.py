@@ -92,6 +92,14 @@ def test_what_axolotl_refuses_before_the_first_step_is_said_in_our_words():
     assert failure(job, log).reason.startswith("the tokenizer has no chat template")
 
 
+def test_the_log_is_left_out_where_our_words_say_all():
+    job = ended({"exitCode": 1}, stop=False)
+    assert failure(job, "ValueError: ftops: no supervised tokens in 3 rows").whole
+    assert failure(job, "ValueError: eval dataset split is too small for sample_packing.").whole
+    assert not failure(job, CUDA).whole
+    assert not failure(job, "JSONDecodeError: row 3").whole
+
+
 def test_every_fault_has_a_hint():
     assert HINTS.keys() == set(Fault)
 
