@@ -66,7 +66,7 @@ def murmur(unit: str) -> str:
 
 
 def one_by_one(units: dict[str, list[str]], rounds: int) -> None:
-    from ftops.assignment import Allocation, Gate, assign
+    from ftops.experiments.assignment import Allocation, Gate, assign
 
     halves = (("a", 0, 5000), ("b", 5000, 10_000))
     plain = Allocation("chat-v2", halves)
@@ -92,7 +92,7 @@ def one_by_one(units: dict[str, list[str]], rounds: int) -> None:
 def many(units: dict[str, list[str]], rounds: int) -> None:
     import pyarrow as pa
 
-    from ftops.assignment import Allocation, assign_many
+    from ftops.experiments.assignment import Allocation, assign_many
 
     allocation = Allocation("chat-v2", (("a", 0, 5000), ("b", 5000, 10_000)))
     print(f"\n{'million units a second':34}{'Arrow':>10}{'list':>10}{'sha1':>10}{'mmh3':>10}")

@@ -137,7 +137,7 @@ def cpu(figures: Figures) -> float:
 
 def found_rows(store: Path) -> dict[str, set[int]]:
     """The rows that each check found something in."""
-    from ftops.store import open_store
+    from ftops.store.store import open_store
 
     rows: dict[str, set[int]] = {"pii": set(), "duplicates": set()}
     with (open_store(store).data(DIGEST) / "findings.jsonl").open() as findings:
@@ -226,9 +226,9 @@ def prepare(file: Path, folder: Path) -> None:
     from ftops.cli import tune
 
     tune()
-    from ftops.kinds.dataset import DatasetSpec
-    from ftops.pipeline import Origin, prepare
-    from ftops.store import open_store
+    from ftops.datasets.prepare import Origin, prepare
+    from ftops.datasets.spec import DatasetSpec
+    from ftops.store.store import open_store
 
     stages: dict[str, list[float]] = {}
     last = ("start", took())

@@ -40,13 +40,13 @@ def joined(rows: Rows) -> list[str]:
 
 
 def ftops_pii(rows: Rows) -> Callable[[], Found]:
-    from ftops.checks.pii import Pii
+    from ftops.datasets.checks.pii import Pii
 
     return ftops_check(Pii(), rows)
 
 
 def ftops_near(rows: Rows) -> Callable[[], Found]:
-    from ftops.checks.duplicates import Duplicates, Near
+    from ftops.datasets.checks.duplicates import Duplicates, Near
 
     return ftops_check(Duplicates(exact="report", near=Near(threshold=0.95)), rows)
 
@@ -54,7 +54,7 @@ def ftops_near(rows: Rows) -> Callable[[], Found]:
 def ftops_check(check: object, rows: Rows) -> Callable[[], Found]:
     import pyarrow as pa
 
-    from ftops.checks.rows import TableRows
+    from ftops.datasets.checks.rows import TableRows
 
     names = ("instruction", "input", "output")
     columns = {name: pa.array([row[name] for row in rows], pa.large_string()) for name in names}

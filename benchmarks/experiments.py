@@ -24,18 +24,18 @@ from scipy.special import ndtr, ndtri
 
 sys.path.insert(0, str(ROOT))
 
-from ftops import experiment_logs
-from ftops.analysis import Look, analyze, wanted
-from ftops.analysis.rules import Looking, may_decide
-from ftops.kinds.design import Design
-from ftops.kinds.experiment import Experiment
-from ftops.simulation import STARS, Situation, simulate
-from ftops.stats.bayes import chance_better
-from ftops.stats.cuped import adjust
-from ftops.stats.effects import Effect, proportions, ratio, relative, welch
-from ftops.stats.moments import Sample, share_interval
-from ftops.stats.ratings import quantile_interval
-from ftops.stats.sizes import detectable
+from ftops.experiments import logs as experiment_logs
+from ftops.experiments.analysis import Look, analyze, wanted
+from ftops.experiments.analysis.stopping_rule import Looking, may_decide
+from ftops.experiments.simulation import STARS, Situation, simulate
+from ftops.experiments.spec.design import Design
+from ftops.experiments.spec.experiment import Experiment
+from ftops.statistics.bayes import chance_better
+from ftops.statistics.cuped import adjust
+from ftops.statistics.effects import Effect, proportions, ratio, relative, welch
+from ftops.statistics.power import detectable
+from ftops.statistics.rank_tests import quantile_interval
+from ftops.statistics.sample import Sample, share_interval
 
 ALPHA = 0.05
 TARGET = 560  # units an arm: looks at 1/5, 1/14 and 1/28 of it are whole units

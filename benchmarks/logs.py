@@ -108,7 +108,7 @@ def make_parquet(file: Path, rows: int) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from ftops.assignment import assign_many
+    from ftops.experiments.assignment import assign_many
 
     generator = np.random.default_rng(20)
     digits = np.frombuffer(b"0123456789abcdef", np.uint8)
@@ -139,7 +139,7 @@ def make_parquet(file: Path, rows: int) -> None:
 
 def make_jsonl(file: Path, rows: int) -> None:
     """The same with texts: about 370 bytes a row."""
-    from ftops.assignment import assign
+    from ftops.experiments.assignment import assign
 
     draw = random.Random(20)
     with file.open("w") as stream:
@@ -161,7 +161,7 @@ def make_jsonl(file: Path, rows: int) -> None:
 
 
 def allocation():
-    from ftops.assignment import Allocation, ranges_by_weight
+    from ftops.experiments.assignment import Allocation, ranges_by_weight
 
     return Allocation("benchmark", ranges_by_weight({"a": 5000, "b": 5000}))
 

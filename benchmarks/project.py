@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ftops.kinds.dataset import Dataset
-    from ftops.observe import Workspace
-    from ftops.records import DatasetRecord, RunRecord
-    from ftops.values import Change, Observed, Train
+    from ftops.datasets.spec import Dataset
+    from ftops.plan.changes import Change, Observed, Train
+    from ftops.reconcile.observe import Workspace
+    from ftops.training.record import DatasetRecord, RunRecord
 
 FAMILIES = ("support", "legal", "retail", "medical", "travel")
 NOW = "2026-01-01T00:00:00Z"
@@ -96,8 +96,8 @@ spec:
 
 def make_ftops(folder: Path, count: int) -> None:
     """A committed project of `count` specs (a multiple of 5), all applied and recorded."""
-    from ftops.observe import observe, open_workspace
-    from ftops.plan import make_plan
+    from ftops.reconcile.observe import observe, open_workspace
+    from ftops.reconcile.planner import make_plan
 
     _write(folder / "ftops.yaml", PROJECT)
     _write(folder / ".gitignore", "/.ftops/\n")
@@ -129,10 +129,10 @@ def _write_family(folder: Path, name: str, family: str, number: int) -> None:
 
 
 def _write_records(workspace: Workspace, observed: Observed, changes: tuple[Change, ...]) -> None:
-    from ftops.kinds.dataset import Dataset
-    from ftops.records import dump
-    from ftops.results import labelled, model_record
-    from ftops.values import LabelVersion, RegisterVersion, Train
+    from ftops.datasets.spec import Dataset
+    from ftops.plan.changes import LabelVersion, RegisterVersion, Train
+    from ftops.registry.record_files import dump
+    from ftops.training.results import labelled, model_record
 
     runs: dict[str, RunRecord] = {}
     for change in changes:
@@ -150,8 +150,7 @@ def _write_records(workspace: Workspace, observed: Observed, changes: tuple[Chan
 
 
 def _dataset_record(change: Change, observed: Observed, dataset: Dataset) -> DatasetRecord:
-    from ftops.records import DatasetRecord, DatasetStatus, RecordMetadata, SourceEntry
-    from ftops.records.dataset import (
+    from ftops.datasets.record import (
         CheckReport,
         Counts,
         DatasetReport,
@@ -161,6 +160,7 @@ def _dataset_record(change: Change, observed: Observed, dataset: Dataset) -> Dat
         SplitReport,
         Statistics,
     )
+    from ftops.training.record import DatasetRecord, DatasetStatus, RecordMetadata, SourceEntry
 
     lengths = Distribution(rows=600, total=18840, min=12, mean=31.4, p50=30, p95=48, max=64)
     details = ((70 + number, f"says the same as row {7 + number}") for number in range(12))
@@ -195,8 +195,8 @@ def _dataset_record(change: Change, observed: Observed, dataset: Dataset) -> Dat
 
 
 def _run_record(change: Change, step: Train, observed: Observed) -> RunRecord:
-    from ftops.records import Attempt, FileEntry, RecordMetadata, RunEntry, RunRecord, RunStatus
-    from ftops.values import RunState
+    from ftops.plan.changes import RunState
+    from ftops.training.record import Attempt, FileEntry, RecordMetadata, RunEntry, RunRecord, RunStatus
 
     done = RunState.SUCCEEDED
     entry = RunEntry(

@@ -193,7 +193,7 @@ def bare_attempt(project: Path, number: int) -> Command:
     folder.mkdir(parents=True)
     folder.joinpath("config.yaml").write_text(config)
     sys.path.insert(0, str(ROOT))
-    from ftops.engine import require_engine
+    from ftops.executors.engine import require_engine
 
     programs = require_engine().bin
     # What ftops sets for a trainer on a CPU runner, so that only ftops itself makes a difference.

@@ -13,8 +13,8 @@ from typing import Any, Final
 import click
 
 from ftops.cli import ftops
-from ftops.fields import NAME_PATTERN, SEMVER_PATTERN
-from ftops.spec import MODELS, json_schema
+from ftops.resources.fields import NAME_PATTERN, SEMVER_PATTERN
+from ftops.specs import MODELS, json_schema
 
 FOLDER: Final = Path(__file__).parent / "reference"
 WIDTH: Final = 100

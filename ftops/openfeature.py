@@ -18,12 +18,12 @@ from openfeature.exception import (
 from openfeature.flag_evaluation import FlagMetadata, FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
-from ftops.assignment import WHOLE, Allocation, assign, bucket
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where, did_you_mean
-from ftops.kinds.experiment import RUNNING, Experiment
-from ftops.spec import PROJECT_FILE, find_root
-from ftops.spec.files import Files
-from ftops.spec.resources import Loading
+from ftops.experiments.assignment import WHOLE, Allocation, assign, bucket
+from ftops.experiments.spec.experiment import RUNNING, Experiment
+from ftops.specs import PROJECT_FILE, find_root
+from ftops.specs.files import Files
+from ftops.specs.load import Loading
 
 Tree = Sequence[FlagValueType] | Mapping[str, FlagValueType]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ftops import engine
+from ftops.executors import engine
 from tests.containers import Absent, Daemon
 
 

@@ -13,7 +13,7 @@ import tarfile
 import time
 from pathlib import Path
 
-from ftops.kinds.project import Runner
+from ftops.resources.project import Runner
 
 IMAGE = "ftops-tests:latest"
 # Named when this file is read: every test has a HOME of its own, and settings of ftops' are taken away.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ftops.records import DatasetRecord, DatasetStatus, RecordMetadata
-from ftops.records.dataset import (
+from ftops.datasets.record import (
     CheckReport,
     ClusterReport,
     ComponentReport,
@@ -17,6 +16,7 @@ from ftops.records.dataset import (
     Statistics,
     TokenReport,
 )
+from ftops.training.record import DatasetRecord, DatasetStatus, RecordMetadata
 
 LENGTHS = Distribution(
     rows=9_700, total=3_400_000, min=12, mean=350.52, p50=280, p95=760, max=41_200,

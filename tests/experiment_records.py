@@ -7,8 +7,18 @@ import random
 from datetime import date, timedelta
 from statistics import NormalDist
 
-from ftops.analysis.look import ArmFigures, Comparison, Day, Distribution, Look, Response, Rows, Split
-from ftops.records import Conclusion, ExperimentRecord, ExperimentStatus, Phase, PhaseArm, Proposal, RecordMetadata
+from ftops.experiments.analysis.interim_result import (
+    ArmFigures,
+    Comparison,
+    Day,
+    Distribution,
+    Look,
+    Response,
+    Rows,
+    Split,
+)
+from ftops.experiments.record import Conclusion, ExperimentRecord, ExperimentStatus, Phase, PhaseArm, Proposal
+from ftops.training.record import RecordMetadata
 
 START = date(2026, 9, 1)
 SHA = "0123456789abcdef" * 4

@@ -6,10 +6,11 @@ import json
 
 import numpy as np
 
-from ftops.analysis.look import Rows
-from ftops.analysis.observations import Observations
-from ftops.kinds.experiment import Experiment
-from ftops.records import ExperimentRecord, ExperimentStatus, Phase, PhaseArm, RecordMetadata
+from ftops.experiments.analysis.interim_result import Rows
+from ftops.experiments.analysis.observations import Observations
+from ftops.experiments.record import ExperimentRecord, ExperimentStatus, Phase, PhaseArm
+from ftops.experiments.spec.experiment import Experiment
+from ftops.training.record import RecordMetadata
 
 DAY = 20_000
 """2024-10-04."""

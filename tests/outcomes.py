@@ -6,12 +6,7 @@ from dataclasses import replace
 
 import yaml
 
-from ftops.kinds.sweep_runs import Sweep
-from ftops.kinds.training_run import run_address
-from ftops.plan import make_plan
-from ftops.recorded import ExperimentState, VersionState
-from ftops.spec import load
-from ftops.values import (
+from ftops.plan.changes import (
     AddMerged,
     Analyze,
     DatasetState,
@@ -24,6 +19,11 @@ from ftops.values import (
     TrainedRun,
     run_id,
 )
+from ftops.plan.observed import ExperimentState, VersionState
+from ftops.reconcile.planner import make_plan
+from ftops.specs import load
+from ftops.training.spec.training_run import run_address
+from ftops.training.sweep.members import Sweep
 
 PROJECT = b"apiVersion: ftops/v1\nkind: Project\nmetadata: {name: demo}\n"
 TEMPLATES = ("axolotl/full.yaml.j2", "axolotl/lora.yaml.j2", "own.yaml.j2")

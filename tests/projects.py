@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from ftops import engine
+from ftops.executors import engine
 
 ROOT = Path(__file__).parents[1]
 

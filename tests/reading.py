@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from ftops.data import DataFile, Form, Reading, read_rows
-from ftops.kinds.dataset import DatasetSpec
+from ftops.datasets.read import DataFile, Form, Reading, read_rows
+from ftops.datasets.spec import DatasetSpec
 
 
 def form_of(extension: str = "jsonl", *, shape: str = "instruction", split: dict | None = None, **source) -> Form:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ftops.records import Attempt
-from ftops.telemetry import Checkpoints, RunView, SavedCheckpoint, Series
-from ftops.values import RunState
+from ftops.plan.changes import RunState
+from ftops.training.metrics import Checkpoints, RunView, SavedCheckpoint, Series
+from ftops.training.record import Attempt
 
 ID = "chat-lora-0123456789ab"
 

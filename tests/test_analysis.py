@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from ftops.analysis import analyze, wanted
-from ftops.analysis.look import Rows
-from ftops.analysis.rules import Looking, rising
+from ftops.experiments.analysis import analyze, wanted
+from ftops.experiments.analysis.interim_result import Rows
+from ftops.experiments.analysis.stopping_rule import Looking, rising
 from tests.looking import DAY, columns, experiment, ratings, three_arms
 
 FIXED = {"targetSamples": 400, "minimumDetectableEffect": 0.3, "rule": "fixed"}

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from ftops import engine, tracking
-from ftops.records import dump, parse
+from ftops import tracking
+from ftops.executors import engine
+from ftops.registry.record_files import dump, parse
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, git, model, records, run, trailers
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from ftops.assignment import (
+from ftops.experiments.assignment import (
     MAX_ARMS,
     WHOLE,
     Allocation,

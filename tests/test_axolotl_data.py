@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import ftops
-from ftops import outputs
-from ftops.data import DataFile, Form, read_rows
-from ftops.engine import find, plugin_files
-from ftops.kinds.dataset import DatasetSpec
-from ftops.trainer.config import (
+from ftops.datasets import formats
+from ftops.datasets.read import DataFile, Form, read_rows
+from ftops.datasets.spec import DatasetSpec
+from ftops.executors.engine import find, plugin_files
+from ftops.training.axolotl.config import (
     RunValues,
     check_rendered,
     dataset_entry,
@@ -133,10 +133,10 @@ class Case:
         self.rows = read_rows([DataFile(file.parent, file.name)], Form.of(spec), scratch, lambda *_: None).rows
         self.form = form
         self.path = folder / f"{name}.jsonl"
-        announced = frozenset().union(*map(outputs.parts, self.rows.batches()))
+        announced = frozenset().union(*map(formats.parts, self.rows.batches()))
         with self.path.open("wb") as target:
             for batch in self.rows.batches():
-                target.writelines(outputs.lines(batch, form, announced).to_pylist())
+                target.writelines(formats.lines(batch, form, announced).to_pylist())
 
     @property
     def table(self):
@@ -197,7 +197,7 @@ def loaded(tmp_path_factory):
     texts.write_bytes(b"".join(case.path.read_bytes()[:200_000].rsplit(b"\n", 1)[0] + b"\n" for case in cases.values()))
     request = {"family": "llama", "hiddenSize": 16, "layers": 1, "heads": 2, "vocabSize": 600, "seed": 1}
     (folder / "model.json").write_text(json.dumps({**request, "texts": str(texts), "output": str(folder / "model")}))
-    script = Path(ftops.__file__).parent / "trainer" / "init_model.py"
+    script = Path(ftops.__file__).parent / "training" / "axolotl" / "init_model.py"
     ran(engine, folder, "-P", str(script), "model.json")
     for name, content in plugin_files().items():
         place = folder / name.removeprefix("plugin/")

@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftops.analysis.look import Day, Distribution
-from ftops.charts import Declared, distribution_pictures, effect_pictures, forest_picture, unit_pictures
-from ftops.charts.effects import courses
-from ftops.charts.svg import spread, ticks
-from ftops.numbers import chance_text, day_text, fixed, listed, number, p_text, percent, places_for, trimmed
+from ftops.display.numbers import chance_text, day_text, fixed, listed, number, p_text, percent, places_for, trimmed
+from ftops.display.svg import spread, ticks
+from ftops.experiments.analysis.interim_result import Day, Distribution
+from ftops.experiments.report.chart_data import Declared
+from ftops.experiments.report.distributions import distribution_pictures
+from ftops.experiments.report.effects import courses, effect_pictures
+from ftops.experiments.report.enrolment_chart import unit_pictures
+from ftops.experiments.report.forest import forest_picture
 from tests.experiment_records import RECORDS, compared, invalid, made_look, three_arms, winner
 
 LETTER = {"small": 5.2, "value": 7.0, "strong": 6.6}

@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from ftops.checkpoints import (
+from ftops.training.checkpoints import (
     BLOCK,
     Checkpoint,
     FileDigest,

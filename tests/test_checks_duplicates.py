@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ftops.checks import joins, similar, tokens
-from ftops.checks.contamination import Contamination
-from ftops.checks.duplicates import Duplicates, Near
-from ftops.checks.rows import TableRows, field_type
-from ftops.checks.texts import leaves
-from ftops.findings import Finding
+from ftops.datasets.checks.contamination import Contamination
+from ftops.datasets.checks.duplicates import Duplicates, Near
+from ftops.datasets.checks.rows import TableRows, field_type
+from ftops.datasets.checks.similarity import clusters as similar
+from ftops.datasets.checks.similarity import join, tokens
+from ftops.datasets.checks.texts import leaves
+from ftops.datasets.finding import Finding
 from tests.example import example_rows
 
 ROOT = Path(__file__).parent.parent
@@ -109,8 +110,8 @@ def test_clusters_are_those_of_comparing_every_row_with_every_other(corpus, thre
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_so_they_are_where_rows_are_divided_at_every_step(monkeypatch, corpus, threshold):
-    monkeypatch.setattr(joins, "GROUP", 5)
-    monkeypatch.setattr(joins, "DIVIDING", 0)
+    monkeypatch.setattr(join, "GROUP", 5)
+    monkeypatch.setattr(join, "DIVIDING", 0)
     assert similar.clusters(rows_of(CORPORA[corpus]), threshold) == compared(CORPORA[corpus], threshold)
 
 
@@ -340,8 +341,8 @@ def test_a_cluster_is_what_chains_of_rows_connect():
 @pytest.mark.parametrize("divided", [False, True])
 def test_rows_that_another_data_set_has_are_those_of_comparing_all(monkeypatch, corpus, threshold, divided):
     if divided:
-        monkeypatch.setattr(joins, "GROUP", 5)
-        monkeypatch.setattr(joins, "DIVIDING", 0)
+        monkeypatch.setattr(join, "GROUP", 5)
+        monkeypatch.setattr(join, "DIVIDING", 0)
     texts = CORPORA[corpus]
     own, other = texts[:200], texts[200:]
     found = similar.matches(rows_of(own), rows_of(other), threshold)

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from ftops.checks.lengths import Lengths
-from ftops.checks.rows import TableRows, message_type
+from ftops.datasets.checks.lengths import Lengths
+from ftops.datasets.checks.rows import TableRows, message_type
 from ftops.errors import SpecError
 
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from ftops.checks.pii import Pii, candidates
-from ftops.checks.rows import TableRows, field_type
+from ftops.datasets.checks.pii import Pii, candidates
+from ftops.datasets.checks.rows import TableRows, field_type
 from tests.example import example_rows
 
 ROOT = Path(__file__).parent.parent

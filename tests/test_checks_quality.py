@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftops.checks.answers import foreign_writing, may_repeat, missing_answer, repeated, unexpected_writing
-from ftops.checks.letters import SEEN, WRITINGS, count_letters, letters, main_writing
-from ftops.checks.quality import WEIGHTS, Quality
-from ftops.checks.rows import STRATUM, TableRows, message_type
+from ftops.datasets.checks.answers import foreign_writing, may_repeat, missing_answer, repeated, unexpected_writing
+from ftops.datasets.checks.quality import WEIGHTS, Quality
+from ftops.datasets.checks.rows import STRATUM, TableRows, message_type
+from ftops.datasets.checks.scripts import SEEN, WRITINGS, count_letters, letters, main_writing
+from ftops.datasets.finding import Finding
 from ftops.errors import SpecError
-from ftops.findings import Finding
 from tests.example import example_rows
 
 RAN = ("pii", "duplicates")

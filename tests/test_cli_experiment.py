@@ -14,10 +14,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ftops.assignment import Allocation, assign, bucket
 from ftops.cli import ftops as commands
 from ftops.errors import FtopsError
-from ftops.render import diagnostics_text
+from ftops.experiments.assignment import Allocation, assign, bucket
+from ftops.plan.text import diagnostics_text
 from tests import projects
 from tests.projects import command, document, environment
 
@@ -330,8 +330,10 @@ def test_wrong_calls_of_analyze(alone):
 @pytest.fixture
 def looked(root):
     """A project with a record of one look at the first half of the rows."""
-    from ftops.analysis import Look
-    from ftops.records import ExperimentRecord, ExperimentStatus, Phase, PhaseArm, RecordMetadata, dump
+    from ftops.experiments.analysis import Look
+    from ftops.experiments.record import ExperimentRecord, ExperimentStatus, Phase, PhaseArm
+    from ftops.registry.record_files import dump
+    from ftops.training.record import RecordMetadata
 
     out = root / simulated(root, NAME, out="logs/chat-v2/all.jsonl")
     rows = out.read_text().splitlines(keepends=True)

@@ -9,15 +9,15 @@ import pytest
 import yaml
 
 from ftops.cli.plan import Choice, sealed_plan
-from ftops.configs import render_plan
-from ftops.costs import steps
 from ftops.errors import SpecError
-from ftops.observe import open_workspace
-from ftops.render import plan_text
-from ftops.render.saved import plan_from_json, plan_json
-from ftops.trainer.memory import GIB, Load, checkpoint, largest_batch, memory, trainable
-from ftops.trainer.shape import Shape
-from ftops.values import Address
+from ftops.plan.changes import Address
+from ftops.plan.json import plan_from_json, plan_json
+from ftops.plan.text import plan_text
+from ftops.reconcile.observe import open_workspace
+from ftops.training.axolotl.memory_estimate import GIB, Load, checkpoint, largest_batch, memory, trainable
+from ftops.training.axolotl.model_shape import Shape
+from ftops.training.configs import render_plan
+from ftops.training.costs import steps
 from tests.projects import PROJECT, commit_all, environment, ftops
 
 LLAMA_2_7B = {

@@ -8,7 +8,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from ftops.data import JsonlWriter
+from ftops.datasets.read import JsonlWriter
 from ftops.errors import ChecksFailed
 from tests.reading import parquet, read_content, read_contents, rows_of, told
 

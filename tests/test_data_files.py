@@ -10,7 +10,7 @@ import sys
 import pyarrow as pa
 import pytest
 
-from ftops.data import DataFile, peek, read_rows
+from ftops.datasets.read import DataFile, peek, read_rows
 from ftops.errors import ChecksFailed, ExternalError
 from tests.reading import form_of, parquet, read_content, rows_of
 
@@ -195,7 +195,7 @@ def test_a_large_file_is_hashed_whole(read, tmp_path):
 
 def test_a_file_that_is_swapped_after_it_was_opened_is_read_as_it_was(read, tmp_path, monkeypatch):
     """Another file under the same name is not looked at: everything uses the one descriptor."""
-    import ftops.data.children as children
+    import ftops.datasets.read.parser_pool as children
 
     path = tmp_path / "rows.jsonl"
     path.write_bytes(ROW)
@@ -212,7 +212,7 @@ def test_a_file_that_is_swapped_after_it_was_opened_is_read_as_it_was(read, tmp_
 
 
 def test_a_file_that_changes_in_place_between_hash_and_parse_is_refused(read, tmp_path, monkeypatch):
-    import ftops.data.children as children
+    import ftops.datasets.read.parser_pool as children
 
     path = tmp_path / "rows.jsonl"
     path.write_bytes(ROW)
@@ -240,7 +240,7 @@ def test_progress_goes_up_to_all_bytes(tmp_path):
 
 
 def test_an_interruption_ends_the_children(tmp_path, monkeypatch):
-    import ftops.data.children as children
+    import ftops.datasets.read.parser_pool as children
 
     (tmp_path / "rows.jsonl").write_bytes(ROW * 400_000)
     (tmp_path / "rows").mkdir()

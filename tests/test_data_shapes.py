@@ -7,9 +7,9 @@ import json
 import pyarrow as pa
 import pytest
 
-from ftops.checks.format import by_fault
-from ftops.data import detect_shape
-from ftops.data.shapes import Shaper
+from ftops.datasets.checks.format import by_fault
+from ftops.datasets.read import detect_shape
+from ftops.datasets.read.row_shapes import Shaper
 from tests.reading import form_of, parquet, read_content, rows_of, told
 
 

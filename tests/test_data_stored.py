@@ -7,9 +7,9 @@ import json
 import pyarrow as pa
 import pytest
 
-from ftops.checks.rows import BATCH, CheckResult
-from ftops.data import Reading
-from ftops.findings import Finding
+from ftops.datasets.checks.rows import BATCH, CheckResult
+from ftops.datasets.finding import Finding
+from ftops.datasets.read import Reading
 from tests.reading import read_content, read_contents, rows_of
 
 

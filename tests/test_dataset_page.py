@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from ftops.charts import cluster_picture, histogram_picture
-from ftops.charts.histogram import has_tail
-from ftops.records import dump, parse
-from ftops.records.dataset import ClusterReport, Counts, Distribution, SourceFile, Statistics
-from ftops.render import as_json, check_json, check_text, dataset_documents, dataset_page, findings_csv
-from ftops.render.dataset import make_page
-from ftops.render.trainable import score_text, verdict
+from ftops.datasets.record import ClusterReport, Counts, Distribution, SourceFile, Statistics
+from ftops.datasets.report.check import check_json, check_text, findings_csv
+from ftops.datasets.report.histogram import cluster_picture, has_tail, histogram_picture
+from ftops.datasets.report.page import dataset_documents, dataset_page, make_page
+from ftops.datasets.report.verdict import score_text, verdict
+from ftops.plan.json import as_json
+from ftops.registry.record_files import dump, parse
 from tests.dataset_reports import LENGTHS, QUALITY, TOKENS, clean_report, finding, full_report, record
 from tests.test_report import EVIL, Page
 

@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from ftops import store as stores
 from ftops.errors import ExternalError
-from ftops.executors import Exists, Gone, Handle, Key, Submitted, Unreachable, executor_for
-from ftops.jobs import JobState
+from ftops.executors.job_state import JobState
+from ftops.executors.protocol import Exists, Gone, Handle, Key, Submitted, Unreachable, executor_for
+from ftops.store import store as stores
 from tests.containers import IMAGE
 from tests.trainings import KEY, LOCAL, LONG, begun, end, job, log, pids, script, seen, submitter, wait
 

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import yaml
 
-from ftops import engine
+from ftops.executors import engine
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, model, records, run
 from tests.test_apply import attempts, entry, events, wait

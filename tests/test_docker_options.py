@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ftops.executors import Handle, Job, Key
+from ftops.executors.attempt_folder import Owner
 from ftops.executors.containers import Scene, container, is_of
-from ftops.executors.folders import Owner
-from ftops.kinds.docker import Docker
-from ftops.kinds.project import Runner
-from ftops.spec import load
+from ftops.executors.protocol import Handle, Job, Key
+from ftops.resources.docker import Docker
+from ftops.resources.project import Runner
+from ftops.specs import load
 from tests import projects
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4

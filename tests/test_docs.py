@@ -29,8 +29,8 @@ import pytest
 import yaml
 
 from ftops.cli import ftops as commands
-from ftops.spec import MODELS, load
-from ftops.spec.schema import at
+from ftops.specs import MODELS, load
+from ftops.specs.schema import at
 from tests import projects
 
 ROOT = Path(__file__).parents[1]
@@ -327,7 +327,7 @@ def test_exit_codes():
 def test_records():
     """Every field of every record stands on the page about records."""
     from ftops import records
-    from ftops.analysis.look import ArmFigures, Comparison, Look, Response, Split
+    from ftops.experiments.analysis.interim_result import ArmFigures, Comparison, Look, Response, Split
 
     text = (ROOT / "docs/reference/records.md").read_text()
     models = (

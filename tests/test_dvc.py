@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ftops.dvc import add, md5_of, pointers, pull, push
 from ftops.errors import ExternalError, SpecError
-from ftops.values import Source
+from ftops.git.dvc import add, md5_of, pointers, pull, push
+from ftops.plan.changes import Source
 
 
 def md5(text: str) -> str:

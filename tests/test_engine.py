@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ftops import engine
 from ftops.errors import ExternalError, SpecError
+from ftops.executors import engine
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ftops.spec.engine_config import check_engine_config
+from ftops.specs.axolotl_config import check_engine_config
 from tests.projects import ftops
 
 SOUND = "base_model: org/model\nlearning_rate: 2e-4\ndatasets: [{path: data.jsonl, type: alpaca}]\n"

@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from ftops import store as stores
-from ftops.executors import EXECUTORS, Capabilities, Exists, Gone, Job, Key, Submitted, executor_for, follow
-from ftops.jobs import JobState
-from ftops.kinds.project import Runner
-from ftops.values import RunState
+from ftops.executors.job_state import JobState
+from ftops.executors.protocol import EXECUTORS, Capabilities, Exists, Gone, Job, Key, Submitted, executor_for, follow
+from ftops.plan.changes import RunState
+from ftops.resources.project import Runner
+from ftops.store import store as stores
 from tests.trainings import KEY, LOCAL, LONG, begun, end, finish, job, kill_all, log, script, seen, submitter, wait
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ftops import store as stores
 from ftops.errors import ExternalError
-from ftops.executors import Gone, Job, executor_for, follow
-from ftops.jobs import JobState, Observation
+from ftops.executors.job_state import JobState, Observation
+from ftops.executors.protocol import Gone, Job, executor_for, follow
+from ftops.store import store as stores
 from tests.trainings import (
     KEY,
     LOCAL,

@@ -16,11 +16,11 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from ftops.analysis.observations import Wanted
-from ftops.assignment import Allocation, Gate, assign, ranges_by_weight
 from ftops.errors import ChecksFailed, ExternalError, SpecError
-from ftops.experiment_logs import LogFile, names, read
-from ftops.experiment_logs.count import _codes
+from ftops.experiments.analysis.observations import Wanted
+from ftops.experiments.assignment import Allocation, Gate, assign, ranges_by_weight
+from ftops.experiments.logs import LogFile, names, read
+from ftops.experiments.logs.aggregate import _codes
 
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
 WANTED = Wanted("chat", ALLOCATION, {"rating": "rating", "response_time_ms": "duration"})
@@ -382,7 +382,7 @@ def test_a_last_line_that_is_being_written_is_left_for_the_next_time(tmp_path):
 
 
 def test_a_file_that_grows_is_read_as_far_as_it_went(log):
-    from ftops.experiment_logs import read_files
+    from ftops.experiments.logs import read_files
 
     file = log([row(number) for number in range(100)])
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ftops.analysis.observations import Wanted
-from ftops.assignment import Allocation, assign, ranges_by_weight
-from ftops.experiment_logs import ExperimentLog, LogFile, names, read
-from ftops.experiment_logs.client import new_id
+from ftops.experiments.analysis.observations import Wanted
+from ftops.experiments.assignment import Allocation, assign, ranges_by_weight
+from ftops.experiments.logs import ExperimentLog, LogFile, names, read
+from ftops.experiments.logs.client import new_id
 
 ROOT = Path(__file__).parents[1]
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
@@ -194,5 +194,14 @@ def test_writing_imports_the_standard_library_only():
         check=True,
     )
     loaded = set(done.stdout.split())
-    assert "ftops.experiment_logs.client" in loaded
-    assert not loaded & {"numpy", "pyarrow", "orjson", "pydantic", "yaml", "sqlalchemy", "subprocess", "ftops.analysis"}
+    assert "ftops.experiments.logs.client" in loaded
+    assert not loaded & {
+        "numpy",
+        "pyarrow",
+        "orjson",
+        "pydantic",
+        "yaml",
+        "sqlalchemy",
+        "subprocess",
+        "ftops.experiments.analysis",
+    }

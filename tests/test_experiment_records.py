@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ftops.analysis import analyze
-from ftops.observe import _experiment
-from ftops.records import RecordConflict, dump, merge, parse
+from ftops.experiments.analysis import analyze
+from ftops.reconcile.observe import _experiment
+from ftops.registry.merge import RecordConflict, merge
+from ftops.registry.record_files import dump, parse
 from tests.looking import experiment, ratings, record
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from ftops import gc, merged
-from ftops.checkpoints import Torn
-from ftops.observe import open_workspace
-from ftops.records import merge, parse
+from ftops.reconcile.observe import open_workspace
+from ftops.registry.merge import merge
+from ftops.registry.record_files import parse
+from ftops.retention import gc
+from ftops.training import merged_weights
+from ftops.training.checkpoints import Torn
 from tests import projects
 from tests.projects import commit_all, dataset, environment, ftops, git, model, records, run
 from tests.test_apply import wait
@@ -328,7 +330,7 @@ def trio(tmp_path):
 
 
 def verified(trio, *, base=True):
-    found = merged.verify(trio / "model", trio / "adapter", trio / "base" if base else None)
+    found = merged_weights.verify(trio / "model", trio / "adapter", trio / "base" if base else None)
     return found.reason if isinstance(found, Torn) else sorted(found)
 
 
@@ -368,9 +370,9 @@ class TestVerify:
             header = json.dumps({"w": {"dtype": kind, "shape": [1], "data_offsets": [0, width]}}).encode()
             path = tmp_path / "model.safetensors"
             path.write_bytes(struct.pack("<Q", len(header)) + header + number.to_bytes(width, "little"))
-            tensors = merged.tensors_of(tmp_path)
+            tensors = merged_weights.tensors_of(tmp_path)
             if finite:
-                merged.refuse_infinite(tensors)
+                merged_weights.refuse_infinite(tensors)
             else:
-                with pytest.raises(merged.Unfit, match="no numbers"):
-                    merged.refuse_infinite(tensors)
+                with pytest.raises(merged_weights.Unfit, match="no numbers"):
+                    merged_weights.refuse_infinite(tensors)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ftops import engine
+from ftops.executors import engine
 from tests import projects
 from tests.projects import commit_all, dataset, environment, ftops, model, records, run
 from tests.test_apply import SHORT, SMALL, entry, events

@@ -11,9 +11,9 @@ import time
 import pytest
 import yaml
 
-from ftops.jobs import JobState, Observation, ended
-from ftops.records import parse
-from ftops.trainer.faults import HINTS, Fault, capacity, failure
+from ftops.executors.job_state import JobState, Observation, ended
+from ftops.registry.record_files import parse
+from ftops.training.axolotl.failure_classes import HINTS, Fault, capacity, failure
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, git, model, records, run
 

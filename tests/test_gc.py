@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from ftops import gc
-from ftops.disk import allocated, remove
-from ftops.observe import open_workspace
-from ftops.store import Store
+from ftops.reconcile.observe import open_workspace
+from ftops.retention import gc
+from ftops.store.disk_usage import allocated, remove
+from ftops.store.store import Store
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, git, model, records, run
 
@@ -284,7 +284,7 @@ def test_a_kill_leaves_nothing_half_there_and_the_next_one_clears_it(root, env, 
     id_ = current(root, "lora")
     forget(root, "lora")
     workspace = open_workspace(root)
-    monkeypatch.setattr("ftops.disk.shutil.rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("ftops.store.disk_usage.shutil.rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         gc.collect(workspace, gc.find(workspace))
     monkeypatch.undo()

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from ftops.identifiers import SHAPE, find
-from ftops.identifiers.cards import luhn
-from ftops.identifiers.registrations import business_digit, person_digit
+from ftops.datasets.pii import SHAPE, find
+from ftops.datasets.pii.cards import luhn
+from ftops.datasets.pii.registrations import business_digit, person_digit
 
 
 def found(text: str) -> dict[str, str]:

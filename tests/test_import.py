@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from ftops.cli import ftops
 from ftops.errors import SpecError, UsageError
-from ftops.spec import load
+from ftops.specs import load
 
 LEAST = {
     "base_model": "Qwen/Qwen3-0.6B",

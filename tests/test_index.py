@@ -13,12 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from ftops import index
-from ftops.analysis import analyze
 from ftops.errors import ExternalError, SpecError
-from ftops.health import findings
+from ftops.experiments.analysis import analyze
 from ftops.index import tables
-from ftops.records import DatasetRecord, ModelRecord, RunRecord, SweepRecord
-from ftops.sweeps import MemberResult, choose
+from ftops.plan.sweep_choice import MemberResult, choose
+from ftops.status.doctor import findings
+from ftops.training.record import DatasetRecord, ModelRecord, RunRecord
+from ftops.training.sweep.record import SweepRecord
 from tests import projects
 from tests.looking import experiment, ratings
 from tests.looking import record as looked

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ftops import journal as journals
 from ftops.errors import ExternalError, UsageError
-from ftops.journal import Journal, fault, interrupted
+from ftops.store import journal as journals
+from ftops.store.journal import Journal, fault, interrupted
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +168,7 @@ with Journal.open(Path(sys.argv[1])) as journal:
 
 
 def apply(folder, wanted):
-    environment = {**os.environ, "FTOPS_FAULT": wanted, "PYTHONPATH": str(Path(journals.__file__).parents[1])}
+    environment = {**os.environ, "FTOPS_FAULT": wanted, "PYTHONPATH": str(Path(journals.__file__).parents[2])}
     command = [sys.executable, "-c", APPLY, str(folder)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from ftops.checks.rows import TableRows, message_type
+from ftops.datasets.checks.rows import TableRows, message_type
+from ftops.datasets.profile import count_tokens, distribution, measure
+from ftops.datasets.profile.lengths import BINS
+from ftops.datasets.profile.tokens import SAMPLE, interval, sample
 from ftops.errors import SpecError
-from ftops.measures import count_tokens, distribution, measure
-from ftops.measures.lengths import BINS
-from ftops.measures.tokens import SAMPLE, interval, sample
 
 TEXT = pa.large_string()
 

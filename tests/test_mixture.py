@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftops.kinds.mixture import data_inputs, portions_of
-from ftops.pipeline.mixing import mix
+from ftops.datasets.prepare.mixture import mix
+from ftops.training.spec.mixture import data_inputs, portions_of
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, records, rows, run
 

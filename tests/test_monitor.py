@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from ftops.analysis import analyze
-from ftops.analysis.look import Rows
-from ftops.analysis.observations import Observations
-from ftops.kinds.experiment import Experiment
-from ftops.render.monitor import monitor_json, monitor_text
+from ftops.experiments.analysis import analyze
+from ftops.experiments.analysis.interim_result import Rows
+from ftops.experiments.analysis.observations import Observations
+from ftops.experiments.report.monitor import monitor_json, monitor_text
+from ftops.experiments.spec.experiment import Experiment
 from tests.projects import document
 
 TIMES = {"name": "response_time_ms", "type": "duration", "direction": "decrease"}

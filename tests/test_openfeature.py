@@ -11,8 +11,8 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
-from ftops.assignment import Allocation, assign, bucket
 from ftops.errors import SpecError, UsageError
+from ftops.experiments.assignment import Allocation, assign, bucket
 from ftops.openfeature import ExperimentProvider
 from tests import projects
 

@@ -8,10 +8,10 @@ import json
 import pyarrow as pa
 import pytest
 
-from ftops import outputs
-from ftops.checks.rows import field_type
-from ftops.kinds.dataset import OUTPUTS
-from ftops.trainer.config import dataset_entry
+from ftops.datasets import formats
+from ftops.datasets.checks.rows import field_type
+from ftops.datasets.spec import OUTPUTS
+from ftops.training.axolotl.config import dataset_entry
 
 CALLS = [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": {"city": "서울", "days": 2}}}]
 TOOLS = '[{"name":"weather","parameters":{"type":"object"}}]'
@@ -32,13 +32,13 @@ def batch(*rows):
 
 
 def written(form, *rows, announced=frozenset()):
-    lines = outputs.lines(batch(*rows), form, announced).to_pylist()
+    lines = formats.lines(batch(*rows), form, announced).to_pylist()
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines)
     return [json.loads(line) for line in lines]
 
 
 def test_alpaca_has_its_three_fields_in_order():
-    (line,) = outputs.lines(batch({"output": "네", "instruction": "물어", "input": ""}), "alpaca").to_pylist()
+    (line,) = formats.lines(batch({"output": "네", "instruction": "물어", "input": ""}), "alpaca").to_pylist()
     assert line.decode() == '{"instruction":"물어","input":"","output":"네"}\n'
     assert written("alpaca", {"output": "b", "instruction": "a"}) == [{"instruction": "a", "input": "", "output": "b"}]
 
@@ -69,13 +69,13 @@ def test_a_chat_keeps_every_part_and_writes_arguments_as_text():
 
 def test_a_chat_without_tools_has_no_trace_of_them():
     rows = batch({"messages": PLAIN, "tools": ""})
-    assert outputs.parts(rows) == frozenset()
+    assert formats.parts(rows) == frozenset()
     assert written("messages", {"messages": PLAIN, "tools": ""}) == [{"messages": PLAIN}]
 
 
 def test_what_some_rows_have_is_announced_by_all():
     some = batch({"messages": PLAIN, "tools": ""}, {"messages": CHAT, "tools": TOOLS})
-    found = outputs.parts(some)
+    found = formats.parts(some)
     assert found == {"tools", "name", "tool_call_id", "tool_calls"}
     (plain,) = written("messages", {"messages": PLAIN, "tools": ""}, announced=found)
     assert plain == {"messages": [{**PLAIN[0], **dict.fromkeys(found - {"tools"})}, PLAIN[1]], "tools": "[]"}
@@ -138,9 +138,9 @@ def test_a_part_of_a_batch_is_written_as_that_part():
     rows = [
         {"messages": [{"role": "assistant", "content": str(number)}] * number, "tools": ""} for number in range(1, 6)
     ]
-    whole = outputs.lines(batch(*rows), "messages").to_pylist()
-    assert outputs.lines(batch(*rows).slice(2, 2), "messages").to_pylist() == whole[2:4]
-    assert outputs.lines(batch(*rows).slice(5), "messages").to_pylist() == []
+    whole = formats.lines(batch(*rows), "messages").to_pylist()
+    assert formats.lines(batch(*rows).slice(2, 2), "messages").to_pylist() == whole[2:4]
+    assert formats.lines(batch(*rows).slice(5), "messages").to_pylist() == []
 
 
 def test_every_form_of_every_shape_can_be_told_to_axolotl():
@@ -172,18 +172,18 @@ def file_of(*objects):
 )
 def test_texts_that_are_all_dates_would_be_read_as_times(texts, changed):
     assert (
-        outputs.read_as_times(file_of(*({"instruction": "a", "input": "", "output": text} for text in texts)))
+        formats.read_as_times(file_of(*({"instruction": "a", "input": "", "output": text} for text in texts)))
         == changed
     )
 
 
 def test_texts_in_chats_are_looked_at_too():
     days = [{"role": role, "content": "2026-01-02"} for role in ("user", "assistant")]
-    assert outputs.read_as_times(file_of({"messages": days}, {"messages": days})) == ("content",)
-    assert outputs.read_as_times(file_of({"messages": days}, {"messages": PLAIN})) == ()
+    assert formats.read_as_times(file_of({"messages": days}, {"messages": days})) == ("content",)
+    assert formats.read_as_times(file_of({"messages": days}, {"messages": PLAIN})) == ()
 
 
 def test_only_the_beginning_counts_as_it_does_for_axolotl():
     long = {"output": "2026-01-02", "input": "x" * 1_000_000}
-    assert outputs.read_as_times(file_of(*[long] * 11, {"output": "later", "input": ""})) == ("output",)
-    assert outputs.read_as_times(file_of(*[long] * 5, {"output": "later", "input": ""})) == ()
+    assert formats.read_as_times(file_of(*[long] * 11, {"output": "later", "input": ""})) == ("output",)
+    assert formats.read_as_times(file_of(*[long] * 5, {"output": "later", "input": ""})) == ()

@@ -42,8 +42,8 @@ def test_everything_that_runs_is_inside_and_nothing_else(wheel):
     assert {name for name in names if ".dist-info/" not in name} == expected
     for needed in (
         "ftops/templates/axolotl/full.yaml.j2", "ftops/templates/axolotl/lora.yaml.j2",
-        "ftops/templates/axolotl/sft.yaml.j2", "ftops/trainer/axolotl-0.19.0.json", "ftops/trainer/axolotl-0.19.0.lock",
-        "ftops/trainer/plugin/ftops_axolotl.py", "ftops/trainer/init_model.py", "ftops/wrapper.py",
+        "ftops/templates/axolotl/sft.yaml.j2", "ftops/training/axolotl/axolotl-0.19.0.json", "ftops/training/axolotl/axolotl-0.19.0.lock",
+        "ftops/training/axolotl/plugin/ftops_axolotl.py", "ftops/training/axolotl/init_model.py", "ftops/executors/wrapper.py",
     ):  # fmt: skip
         assert needed in names
 

@@ -18,13 +18,13 @@ import pytest
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from ftops import workers
-from ftops.data import stored
+from ftops.datasets.prepare import Origin, check, prepare, read_manifest, verify
+from ftops.datasets.read import stored_rows
+from ftops.datasets.spec import DatasetSpec
 from ftops.errors import ChecksFailed, ExternalError, FtopsError
-from ftops.kinds.dataset import DatasetSpec
-from ftops.pipeline import Origin, check, prepare, read_manifest, verify
-from ftops.store import open_store
-from ftops.values import Source
+from ftops.plan.changes import Source
+from ftops.store import process_pool
+from ftops.store.store import open_store
 
 DIGEST = "d" * 64
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -510,8 +510,8 @@ def test_several_processes_prepare_the_same(preparing, monkeypatch):
     }
     alone, first, _ = preparing({"rows.csv": "instruction,output\n" + texts}, **options)
     shutil.rmtree(first.parents[1] / "cache")
-    monkeypatch.setattr(stored, "FEW", 0)
-    monkeypatch.setattr(workers, "helpers", lambda: 2)
+    monkeypatch.setattr(stored_rows, "FEW", 0)
+    monkeypatch.setattr(process_pool, "helpers", lambda: 2)
     together, second, _ = preparing({"rows.csv": "instruction,output\n" + texts}, digest="1" * 64, **options)
     loky.get_reusable_executor(2).shutdown(wait=True, kill_workers=True)
     assert together.report == alone.report

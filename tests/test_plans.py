@@ -27,11 +27,10 @@ import pytest
 import yaml
 
 from ftops.errors import Diagnostic, PlanError
-from ftops.kinds.training_run import run_address
-from ftops.plan import make_plan
-from ftops.render import step_text
-from ftops.render.words import estimate_text, shown
-from ftops.values import Observed, Run, RunState, Source, run_id
+from ftops.plan.changes import Observed, Run, RunState, Source, run_id
+from ftops.plan.step_text import estimate_text, shown, step_text
+from ftops.reconcile.planner import make_plan
+from ftops.training.spec.training_run import run_address
 from tests.outcomes import applied, read
 
 CASES = sorted((Path(__file__).parent / "plans").glob("*/*.yaml"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ftops.records import DatasetRecord, DatasetStatus, RecordMetadata, merge
-from ftops.records.dataset import Counts, DatasetReport, SplitReport
+from ftops.datasets.record import Counts, DatasetReport, SplitReport
+from ftops.registry.merge import merge
+from ftops.training.record import DatasetRecord, DatasetStatus, RecordMetadata
 
 SPLITS = {"train": SplitReport(rows=2, bytes=20, sha256="0" * 64)}
 

@@ -5,19 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ftops.errors import ExternalError
-from ftops.records import (
-    Attempt,
-    DatasetRecord,
-    RecordConflict,
-    RunEntry,
-    RunRecord,
-    RunStatus,
-    dump,
-    is_record,
-    merge,
-    parse,
-)
-from ftops.values import RunState
+from ftops.plan.changes import RunState
+from ftops.registry.merge import RecordConflict, merge
+from ftops.registry.record_files import dump, is_record, parse
+from ftops.training.record import Attempt, DatasetRecord, RunEntry, RunRecord, RunStatus
 
 DIGEST = "0123456789ab" + "c" * 52
 PATH = "registry/runs/base.yaml"

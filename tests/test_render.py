@@ -12,23 +12,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from ftops.errors import Diagnostic, PlanError, Severity, Where
-from ftops.estimates import Estimate
-from ftops.render import (
-    clean,
-    clock,
-    diagnostics_github,
-    diagnostics_json,
-    diagnostics_text,
-    plan_from_json,
-    plan_json,
-    plan_markdown,
-    plan_text,
-    saved_seal,
-    status_json,
-    status_text,
-    training_text,
-)
-from ftops.values import (
+from ftops.plan.changes import (
     Action,
     Address,
     Change,
@@ -44,6 +28,12 @@ from ftops.values import (
     Seal,
     Train,
 )
+from ftops.plan.estimates import Estimate
+from ftops.plan.json import diagnostics_json, plan_from_json, plan_json, saved_seal
+from ftops.plan.markdown import diagnostics_github, plan_markdown
+from ftops.plan.step_text import clean, clock
+from ftops.plan.text import diagnostics_text, plan_text
+from ftops.status.text import status_json, status_text, training_text
 
 GOLDEN = Path(__file__).parent / "render"
 SHA = "0123456789abcdef" * 4

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from ftops.analysis.look import Look
-from ftops.records import Conclusion, ExperimentRecord, Proposal, dump, parse
-from ftops.render import experiment_documents, look_json, look_text
-from ftops.render.experiment import make_report
-from ftops.render.figures import arms_table, comparisons_table, data_checks, details_table
-from ftops.render.pages import fenced, prose, tight
-from ftops.render.verdict import answer
+from ftops.display.pages import fenced, prose, tight
+from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.record import Conclusion, ExperimentRecord, Proposal
+from ftops.experiments.report.answer import answer
+from ftops.experiments.report.figures import arms_table, comparisons_table, data_checks, details_table
+from ftops.experiments.report.page import experiment_documents, make_report
+from ftops.experiments.report.text import look_json, look_text
+from ftops.registry.record_files import dump, parse
 from tests.experiment_records import RECORDS, inputs, invalid, just_started, three_arms, two_arms, winner
 
 GOLDEN = Path(__file__).parent / "render"

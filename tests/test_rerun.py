@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from ftops.records import RunRecord, merge, parse
-from ftops.records.merging import RecordConflict
+from ftops.registry.merge import RecordConflict, merge
+from ftops.registry.record_files import parse
+from ftops.training.record import RunRecord
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, git, model, records, run
 

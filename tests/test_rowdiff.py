@@ -10,18 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.data import DataFile, Form
-from ftops.data.row_index import matched, read_index, row_index
+from ftops.datasets.diff import compare, prepared_version, read_version, row_diff
+from ftops.datasets.formats import lines, parts
+from ftops.datasets.read import DataFile, Form
+from ftops.datasets.read.row_index import matched, read_index, row_index
+from ftops.datasets.record import Counts, DatasetReport
+from ftops.datasets.report.diff import diff_json, diff_text
+from ftops.datasets.spec import DatasetSpec
 from ftops.errors import PlanError, UsageError
-from ftops.kinds.dataset import DatasetSpec
-from ftops.outputs import lines, parts
-from ftops.records import DatasetRecord, DatasetStatus, RecordMetadata
-from ftops.records.dataset import Counts, DatasetReport
-from ftops.render import plan_from_json, plan_json, plan_markdown, plan_text
-from ftops.render.rowdiff import diff_json, diff_text
-from ftops.rowdiff import compare, prepared_version, read_version, row_diff
-from ftops.store import Store
-from ftops.values import Action, Address, Change, ChangeClass, Plan, RowChanges
+from ftops.plan.changes import Action, Address, Change, ChangeClass, Plan, RowChanges
+from ftops.plan.json import plan_from_json, plan_json
+from ftops.plan.markdown import plan_markdown
+from ftops.plan.text import plan_text
+from ftops.store.store import Store
+from ftops.training.record import DatasetRecord, DatasetStatus, RecordMetadata
 
 
 @pytest.fixture
@@ -257,7 +259,7 @@ ROWS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")), max_s
 def test_law_counts_are_those_of_multisets_and_turn_with_the_sides(before, after):
     import pyarrow as pa
 
-    from ftops.checks.rows import TableRows
+    from ftops.datasets.checks.rows import TableRows
 
     def index(rows):
         columns = {"row": pa.array(range(1, len(rows) + 1), pa.int64())}

@@ -10,12 +10,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from ftops.charts.training import loss_picture
-from ftops.render.curve import FINE, HEIGHT, PLAIN, curve_lines
-from ftops.render.run import checkpoints_json, checkpoints_text, run_json, run_text, system_title
-from ftops.render.run_page import answer, run_page
-from ftops.telemetry import Series
-from ftops.values import RunState
+from ftops.plan.changes import RunState
+from ftops.training.metrics import Series
+from ftops.training.report.curve_text import FINE, HEIGHT, PLAIN, curve_lines
+from ftops.training.report.curves_chart import loss_picture
+from ftops.training.report.page import answer, run_page
+from ftops.training.report.text import checkpoints_json, checkpoints_text, run_json, run_text, system_title
 from tests.run_views import ID, curve, overfitted, recorded, running
 from tests.test_report import EVIL, Page
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ftops import engine
+from ftops.executors import engine
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, run
 from tests.test_report import Page

@@ -7,10 +7,11 @@ import re
 
 import pytest
 
-from ftops.records import Sample, Samples, parse
-from ftops.render.answers import answers_lines, run_documents
-from ftops.samples import masked, read_samples
-from ftops.store import Store
+from ftops.registry.record_files import parse
+from ftops.store.store import Store
+from ftops.training.generations import masked, read_samples
+from ftops.training.record import Sample, Samples
+from ftops.training.report.documents import answers_lines, run_documents
 from tests import projects
 from tests.projects import commit_all, dataset, environment, ftops, records, run
 from tests.test_apply import entry

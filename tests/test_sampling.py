@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import ftops
-from ftops import sampling
+from ftops.executors import resource_usage
 
-SCRIPT = Path(ftops.__file__).parent / "sampling.py"
+SCRIPT = Path(ftops.__file__).parent / "executors" / "resource_usage.py"
 BUSY = "import subprocess, sys, time\nif sys.argv[1:]: subprocess.Popen([sys.executable, '-c', sys.argv[1]])\nx = bytearray(64 << 20)\n"
 
 
@@ -41,15 +41,15 @@ def test_it_needs_the_standard_library_only():
 
 def test_the_whole_tree_counts(trainer):
     deadline = time.monotonic() + 20
-    while len(before := sampling.processes(trainer.pid)) < 2:
+    while len(before := resource_usage.processes(trainer.pid)) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(1)
-    now = sampling.processes(trainer.pid)
+    now = resource_usage.processes(trainer.pid)
     assert {pid for pid, _ in now} >= {trainer.pid}
-    assert 20 < sampling.share_of_processor(before, now, 1.0) < 250
-    assert 64 / 1024 < sampling.memory_gib(now) < 1
-    assert sampling.processes(os.getpid()).keys().isdisjoint(now)
+    assert 20 < resource_usage.share_of_processor(before, now, 1.0) < 250
+    assert 64 / 1024 < resource_usage.memory_gib(now) < 1
+    assert resource_usage.processes(os.getpid()).keys().isdisjoint(now)
 
 
 def test_samples_are_written_until_the_trainer_ends(tmp_path, trainer):
@@ -88,8 +88,8 @@ def test_gpus_that_do_not_answer_are_left_out(tmp_path, monkeypatch, program):
     (tmp_path / "nvidia-smi").write_text(program)
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(sampling, "GPU_SECONDS", 0.2)
-    assert sampling.gpus() == {}
+    monkeypatch.setattr(resource_usage, "GPU_SECONDS", 0.2)
+    assert resource_usage.gpus() == {}
 
 
 def test_only_the_visible_gpus_are_asked_for(tmp_path, monkeypatch):
@@ -97,13 +97,13 @@ def test_only_the_visible_gpus_are_asked_for(tmp_path, monkeypatch):
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    assert sampling.gpus() == {"gpu_7_percent": 5.0, "gpu_7_memory_gib": round(1 / 1024, 3)}
+    assert resource_usage.gpus() == {"gpu_7_percent": 5.0, "gpu_7_memory_gib": round(1 / 1024, 3)}
 
 
 def test_the_file_stays_small():
-    interval, seconds, count = sampling.SECONDS, 0.0, 0
+    interval, seconds, count = resource_usage.SECONDS, 0.0, 0
     while seconds < 7 * 86_400:
         seconds += interval
         count += 1
-        interval *= 1 if count % sampling.SAMPLES else 2
+        interval *= 1 if count % resource_usage.SAMPLES else 2
     assert count < 4000

@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from ftops import sandbox
 from ftops.errors import ChecksFailed, FtopsError, SpecError
-from ftops.trainer.config import RunValues, render_configs, shipped_templates, template_values
+from ftops.store import sandbox
+from ftops.training.axolotl.config import RunValues, render_configs, shipped_templates, template_values
 
 VALUES = template_values(RunValues("full", {}, "model", "train.jsonl", "tokens"))
-TARGET = "ftops.trainer.config:render_configs"
+TARGET = "ftops.training.axolotl.config:render_configs"
 
 
 def render(text, **limits):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from ftops import experiment_logs
-from ftops.analysis import wanted
-from ftops.analysis.look import Rows
-from ftops.assignment import assign
-from ftops.kinds.experiment import Experiment
-from ftops.simulation import Situation, simulate
+from ftops.experiments import logs
+from ftops.experiments.analysis import wanted
+from ftops.experiments.analysis.interim_result import Rows
+from ftops.experiments.assignment import assign
+from ftops.experiments.simulation import Situation, simulate
+from ftops.experiments.spec.experiment import Experiment
 from tests.projects import document
 
 RATING = {"name": "rating", "type": "rating"}
@@ -115,7 +115,7 @@ def test_every_row_is_one_that_can_be_analysed(name, tmp_path):
     spec = experiment(METRICS[name], covariate="before", coverage=0.7)
     found = rows(spec, units=300)
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in found))
-    read = experiment_logs.read([experiment_logs.LogFile.named(tmp_path / "rows.jsonl")], wanted(spec))
+    read = logs.read([logs.LogFile.named(tmp_path / "rows.jsonl")], wanted(spec))
     assert read.rows == Rows(read=len(found), kept=len(found))
     assert read.simulated
     assert read.units == len(unit_arms(found))

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 
 from ftops.cli.schema import schema
 from ftops.cli.validate import validate
+from ftops.documents.yaml_positions import MAX_BYTES, plain, read_documents
 from ftops.errors import SpecError, UsageError
-from ftops.render import diagnostics_text
-from ftops.spec import MODELS, find_root, json_schema, load, read_project
-from ftops.spec.documents import MAX_BYTES, plain, read_documents
-from ftops.values import Address, digest
+from ftops.plan.changes import Address, digest
+from ftops.plan.text import diagnostics_text
+from ftops.specs import MODELS, find_root, json_schema, load, read_project
 
 CASES = sorted((Path(__file__).parent / "specs").glob("*.yaml"))
 TEMPLATES = ("axolotl/full.yaml.j2", "axolotl/lora.yaml.j2")

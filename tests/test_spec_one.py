@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from ftops.errors import SpecError, UsageError
-from ftops.kinds.experiment import Experiment
-from ftops.spec import find_one, read_one
+from ftops.experiments.spec.experiment import Experiment
+from ftops.specs import find_one, read_one
 from tests.projects import document
 
 PROJECT = {"apiVersion": "ftops/v1", "kind": "Project", "metadata": {"name": "demo"}, "spec": {}}

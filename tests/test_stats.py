@@ -11,8 +11,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ftops.stats import bayes, corrections, cuped, effects, mismatch, moments, ratings, sequential, sizes
-from ftops.stats.moments import Sample
+from ftops.statistics import bayes, corrections, cuped, effects, power, rank_tests, sample_ratio, sequential
+from ftops.statistics import sample as moments
+from ftops.statistics.sample import Sample
 
 SLEEP = (
     [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4],
@@ -350,13 +351,13 @@ def test_a_relative_effect_on_a_negative_baseline_has_the_effects_sign():
 
 
 def test_the_example_that_scipy_documents_mannwhitneyu_with():
-    assert ratings.rank_test([19, 22, 16, 29, 24], [20, 11, 17, 12]) == pytest.approx(1 / 9)
+    assert rank_tests.rank_test([19, 22, 16, 29, 24], [20, 11, 17, 12]) == pytest.approx(1 / 9)
 
 
 def test_a_rank_test_needs_values_that_differ():
-    assert ratings.rank_test([], [1]) is None
-    assert ratings.rank_test([3, 3], [3, 3, 3]) is None
-    assert ratings.rank_test([3, 3] * 20, [4, 4, 4] * 20) < 1e-10
+    assert rank_tests.rank_test([], [1]) is None
+    assert rank_tests.rank_test([3, 3], [3, 3, 3]) is None
+    assert rank_tests.rank_test([3, 3] * 20, [4, 4, 4] * 20) < 1e-10
 
 
 def test_quantiles_of_clustered_rows_are_covered_as_often_as_promised():
@@ -367,9 +368,9 @@ def test_quantiles_of_clustered_rows_are_covered_as_often_as_promised():
     for _ in range(400):
         unit = np.repeat(np.arange(300), rng.integers(5, 15, 300))
         values = np.exp(rng.normal(0, 0.8, 300)[unit] + rng.normal(0, 0.6, len(unit)))
-        found = ratings.quantile_intervals(values, unit, (0.5, 0.9), 0.05)
+        found = rank_tests.quantile_intervals(values, unit, (0.5, 0.9), 0.05)
         covered += [low <= true <= high for true, (_, low, high) in zip(truth, found, strict=True)]
-        _, low, high = ratings.quantile_interval(values, np.arange(len(values)), 0.5, 0.05)
+        _, low, high = rank_tests.quantile_interval(values, np.arange(len(values)), 0.5, 0.05)
         plain += low <= truth[0] <= high
     assert covered / 400 == pytest.approx([0.95, 0.95], abs=0.03)
     assert plain / 400 < 0.75
@@ -378,18 +379,18 @@ def test_quantiles_of_clustered_rows_are_covered_as_often_as_promised():
 def test_quantiles_of_rows_of_their_own_are_numpys():
     values = np.random.default_rng(7).permutation(1001).astype(float)
     for q in (0.01, 0.5, 0.9, 1.0):
-        value, low, high = ratings.quantile_interval(values, np.arange(1001), q, 0.05)
+        value, low, high = rank_tests.quantile_interval(values, np.arange(1001), q, 0.05)
         assert value == np.quantile(values, q, method="inverted_cdf")
         assert low <= value <= high
-    _, low, high = ratings.quantile_interval(values, np.arange(1001), 0.5, 0.05)
+    _, low, high = rank_tests.quantile_interval(values, np.arange(1001), 0.5, 0.05)
     reach = 1.96 * math.sqrt(0.25 / 1001) * 1001
     assert (low, high) == (pytest.approx(500 - reach, abs=2), pytest.approx(500 + reach, abs=2))
 
 
 def test_quantiles_need_two_units():
-    assert ratings.quantile_interval([], [], 0.5, 0.05) is None
-    assert ratings.quantile_interval([1, 2, 3], [7, 7, 7], 0.5, 0.05) is None
-    assert ratings.quantile_interval([3, 3, 3], [7, 7, 9], 0.5, 0.05) == (3, 3, 3)
+    assert rank_tests.quantile_interval([], [], 0.5, 0.05) is None
+    assert rank_tests.quantile_interval([1, 2, 3], [7, 7, 7], 0.5, 0.05) is None
+    assert rank_tests.quantile_interval([3, 3, 3], [7, 7, 9], 0.5, 0.05) == (3, 3, 3)
 
 
 # Sizes
@@ -397,11 +398,11 @@ def test_quantiles_need_two_units():
 
 @pytest.mark.parametrize(("d", "expected"), [(0.5, 63.77), (0.2, 393.41)])
 def test_published_sizes(d, expected):
-    assert sizes.samples(d, 0.05, 0.8) == pytest.approx(expected, abs=0.005)
+    assert power.samples(d, 0.05, 0.8) == pytest.approx(expected, abs=0.005)
 
 
 def test_thirty_an_arm_find_seven_tenths_of_a_standard_deviation():
-    assert sizes.detectable(30, 0.05, 0.8) == pytest.approx(0.736, abs=5e-4)
+    assert power.detectable(30, 0.05, 0.8) == pytest.approx(0.736, abs=5e-4)
 
 
 @pytest.mark.parametrize("d", [0.05, 0.3, 1.0])
@@ -410,10 +411,10 @@ def test_thirty_an_arm_find_seven_tenths_of_a_standard_deviation():
 def test_sizes_are_those_of_statsmodels(d, alpha, ratio):
     from statsmodels.stats.power import tt_ind_solve_power
 
-    found = sizes.samples(d, alpha, 0.9, ratio)
+    found = power.samples(d, alpha, 0.9, ratio)
     assert found == pytest.approx(tt_ind_solve_power(effect_size=d, alpha=alpha, power=0.9, ratio=ratio), rel=1e-4)
     expected = tt_ind_solve_power(effect_size=d, nobs1=50, alpha=alpha, ratio=ratio)
-    assert sizes.power(d, 50, 50 * ratio, alpha) == pytest.approx(expected, rel=1e-6)
+    assert power.power(d, 50, 50 * ratio, alpha) == pytest.approx(expected, rel=1e-6)
 
 
 def test_sizes_of_shares_are_those_of_statsmodels():
@@ -421,25 +422,25 @@ def test_sizes_of_shares_are_those_of_statsmodels():
 
     for p, difference, n, ratio in [(0.1, 0.02, 2000, 1), (0.5, -0.1, 150, 2), (0.01, 0.01, 900, 0.5)]:
         expected = power_proportions_2indep(difference, p, n, ratio=ratio).power
-        assert sizes.power_shares(p, difference, n, ratio * n, 0.05) == pytest.approx(expected, rel=1e-6)
+        assert power.power_shares(p, difference, n, ratio * n, 0.05) == pytest.approx(expected, rel=1e-6)
 
 
 def test_sizes_that_nothing_or_next_to_nothing_is_enough_for():
-    assert sizes.samples(0, 0.05, 0.8) is None
-    assert sizes.samples(100, 0.05, 0.8) == 2
-    assert sizes.power(0.5, 1, 30, 0.05) is None
-    assert sizes.power(0, 30, 30, 0.05) == pytest.approx(0.05)
-    assert sizes.power(1e6, 30, 30, 0.05) == 1
-    assert sizes.power(0.2, 1e9, 1e9, 0.05) == 1
-    assert sizes.detectable(1, 0.05, 0.8) is None
-    assert sizes.detectable(1e9, 0.05, 0.8) == pytest.approx((1.959964 + 0.841621) * math.sqrt(2e-9), rel=1e-5)
-    assert sizes.detectable(2, 0.05, 0.8) > 2
-    assert sizes.samples_shares(0.3, 0, 0.05, 0.8) is None
-    assert sizes.samples_shares(0.3, 0.8, 0.05, 0.8) is None
-    assert sizes.detectable_share(0.99, 30, 0.05, 0.8) is None
-    assert sizes.detectable_share(1.0, 30, 0.05, 0.8) is None
-    assert sizes.power_shares(0.0, 1.0, 30, 30, 0.05) == 1
-    assert sizes.power_shares(0.3, 0.1, 0, 30, 0.05) is None
+    assert power.samples(0, 0.05, 0.8) is None
+    assert power.samples(100, 0.05, 0.8) == 2
+    assert power.power(0.5, 1, 30, 0.05) is None
+    assert power.power(0, 30, 30, 0.05) == pytest.approx(0.05)
+    assert power.power(1e6, 30, 30, 0.05) == 1
+    assert power.power(0.2, 1e9, 1e9, 0.05) == 1
+    assert power.detectable(1, 0.05, 0.8) is None
+    assert power.detectable(1e9, 0.05, 0.8) == pytest.approx((1.959964 + 0.841621) * math.sqrt(2e-9), rel=1e-5)
+    assert power.detectable(2, 0.05, 0.8) > 2
+    assert power.samples_shares(0.3, 0, 0.05, 0.8) is None
+    assert power.samples_shares(0.3, 0.8, 0.05, 0.8) is None
+    assert power.detectable_share(0.99, 30, 0.05, 0.8) is None
+    assert power.detectable_share(1.0, 30, 0.05, 0.8) is None
+    assert power.power_shares(0.0, 1.0, 30, 30, 0.05) == 1
+    assert power.power_shares(0.3, 0.1, 0, 30, 0.05) is None
 
 
 # Looking more than once
@@ -572,19 +573,19 @@ def test_undefined_figures_of_a_confidence_sequence_are_none():
 
 def test_the_published_mismatch():
     """Kohavi, Tang and Xu 2020, chapter 3: 821,588 against 815,482 users."""
-    assert mismatch.srm({"a": 821_588, "b": 815_482}, {"a": 0.5, "b": 0.5}) == pytest.approx(1.8e-6, rel=0.02)
+    assert sample_ratio.srm({"a": 821_588, "b": 815_482}, {"a": 0.5, "b": 0.5}) == pytest.approx(1.8e-6, rel=0.02)
 
 
 def test_mismatch_is_chi_square_over_the_arms_that_have_a_weight():
     from scipy.stats import chisquare
 
-    found = mismatch.srm({"a": 480, "b": 310, "c": 210}, {"a": 0.5, "b": 0.3, "c": 0.2, "d": 0})
+    found = sample_ratio.srm({"a": 480, "b": 310, "c": 210}, {"a": 0.5, "b": 0.3, "c": 0.2, "d": 0})
     assert found == pytest.approx(chisquare([480, 310, 210], [500, 300, 200]).pvalue)
-    assert mismatch.srm({"a": 500, "b": 500, "d": 0}, {"a": 0.5, "b": 0.5, "d": 0}) == 1
-    assert mismatch.srm({"a": 500, "b": 500, "d": 1}, {"a": 0.5, "b": 0.5, "d": 0}) == 0
-    assert mismatch.srm({"a": 40}, {"a": 0.5, "b": 0.5}) == pytest.approx(2.54e-10, rel=0.01)
-    assert mismatch.srm({"a": 0, "b": 0}, {"a": 0.5, "b": 0.5}) is None
-    assert mismatch.srm({"a": 5}, {"a": 1, "b": 0}) is None
+    assert sample_ratio.srm({"a": 500, "b": 500, "d": 0}, {"a": 0.5, "b": 0.5, "d": 0}) == 1
+    assert sample_ratio.srm({"a": 500, "b": 500, "d": 1}, {"a": 0.5, "b": 0.5, "d": 0}) == 0
+    assert sample_ratio.srm({"a": 40}, {"a": 0.5, "b": 0.5}) == pytest.approx(2.54e-10, rel=0.01)
+    assert sample_ratio.srm({"a": 0, "b": 0}, {"a": 0.5, "b": 0.5}) is None
+    assert sample_ratio.srm({"a": 5}, {"a": 1, "b": 0}) is None
 
 
 def test_unequal_response_is_found_by_unit():
@@ -594,12 +595,12 @@ def test_unequal_response_is_found_by_unit():
         rows = rng.integers(1, 9, 500)
         return rng.binomial(rows, rate), rows
 
-    assert mismatch.response(*arm(0.3), *arm(0.2)) < 1e-6
-    same = [mismatch.response(*arm(0.3), *arm(0.3)) for _ in range(400)]
+    assert sample_ratio.response(*arm(0.3), *arm(0.2)) < 1e-6
+    same = [sample_ratio.response(*arm(0.3), *arm(0.3)) for _ in range(400)]
     assert np.mean(np.array(same) < 0.05) < 0.09
-    assert mismatch.response([2, 3], [2, 3], [1, 1], [1, 1]) is None
-    assert mismatch.response([2] * 40, [2] * 40, [0] * 40, [1] * 40) < 1e-10
-    assert mismatch.response([], [], [1], [1]) is None
+    assert sample_ratio.response([2, 3], [2, 3], [1, 1], [1, 1]) is None
+    assert sample_ratio.response([2] * 40, [2] * 40, [0] * 40, [1] * 40) < 1e-10
+    assert sample_ratio.response([], [], [1], [1]) is None
 
 
 def test_holm_is_what_r_and_statsmodels_say():
@@ -674,7 +675,7 @@ def test_every_public_function_names_its_source_or_is_plain():
     plain |= {"detectable_share", "always_valid_level", "Sample", "Counts", "Effect", "NonInferiority", "ratio_sample"}
     missing = []
     for name in ("bayes", "corrections", "cuped", "effects", "mismatch", "moments", "ratings", "sequential", "sizes"):
-        module = importlib.import_module(f"ftops.stats.{name}")
+        module = importlib.import_module(f"ftops.statistics.{name}")
         for label, value in vars(module).items():
             if label.startswith("_") or getattr(value, "__module__", "") != module.__name__ or label in plain:
                 continue

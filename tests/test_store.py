@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from ftops import store as stores
 from ftops.errors import ExternalError
-from ftops.jobs import JobState
-from ftops.store import Store, observe_attempt, open_store, publish_folder, write_atomic
-from ftops.values import RunState
+from ftops.executors.job_state import JobState
+from ftops.plan.changes import RunState
+from ftops.store import store as stores
+from ftops.store.store import Store, observe_attempt, open_store, publish_folder, write_atomic
 
 RUN = "tiny-base-0123456789ab"
 
@@ -200,7 +200,7 @@ publish_folder(build, Path(sys.argv[1]))
 
 
 def child(code, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(Path(stores.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(stores.__file__).parents[2])}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 

@@ -8,9 +8,11 @@ import subprocess
 
 import pytest
 
-from ftops.records import SweepRecord, dump, merge, parse
-from ftops.records.models import RunEntry
-from ftops.sweeps import MemberResult, choose
+from ftops.plan.sweep_choice import MemberResult, choose
+from ftops.registry.merge import merge
+from ftops.registry.record_files import dump, parse
+from ftops.training.record import RunEntry
+from ftops.training.sweep.record import SweepRecord
 from tests import projects
 from tests.projects import commit_all, dataset, edit, environment, ftops, git, model, records, run
 

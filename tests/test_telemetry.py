@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftops.runs import read_lines
-from ftops.telemetry import Pace, Point, SavedCheckpoint, Series, best, curves, samples
-from ftops.trainer.metrics import better
+from ftops.status.run import read_lines
+from ftops.training.axolotl.metrics import better
+from ftops.training.metrics import Pace, Point, SavedCheckpoint, Series, best, curves, samples
 
 
 def begin(step):

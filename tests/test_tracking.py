@@ -32,8 +32,8 @@ from ftops.tracking import (
     version_alias,
     write_tracking,
 )
-from ftops.tracking.curves import BATCH, batches
-from ftops.tracking.names import flatten, key, value
+from ftops.tracking.metric_points import BATCH, batches
+from ftops.tracking.mlflow_names import flatten, key, value
 from tests import projects
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow.*")
@@ -409,9 +409,9 @@ def test_aliases_move_and_labels_are_exactly_what_is_asked(root):
         "2.0.0-rc.1+build": {version_alias("2.0.0-rc.1+build")},
     }
     tags = mlflow.get_model_version("chat", "1").tags
-    known = {"version", "ftops.run", "ftops.tags", "ftops.weights", "ftops.merged"}
+    known = {"version", "ftops.run", "ftops.tags", "ftops.weights", "ftops.training.merged_weights"}
     assert tags.keys() == known | {"b", "archived", "by-hand"}
-    assert (tags["ftops.weights"], tags["ftops.merged"]) == (weights, "runs/x/attempt-1/merged")
+    assert (tags["ftops.weights"], tags["ftops.training.merged_weights"]) == (weights, "runs/x/attempt-1/merged")
     assert mlflow.get_model_version("chat", "1").source == source, "what a version was made from stays"
     assert len(mlflow.search_model_versions("name = 'chat'")) == 3
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ftops.engine import find, plugin_files
-from ftops.trainer.config import (
+from ftops.executors.engine import find, plugin_files
+from ftops.training.axolotl.config import (
     METHODS,
     PREFERENCES,
     RunValues,

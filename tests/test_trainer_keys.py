@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import ftops
-from ftops.engine import find
-from ftops.trainer.keys import (
+from ftops.executors.engine import find
+from ftops.training.axolotl.keys import (
     AXOLOTL_VERSION,
     FTOPS_PLUGIN,
     OWNED,
@@ -23,7 +23,7 @@ from ftops.trainer.keys import (
     plugins_for,
 )
 
-TRAINER = Path(ftops.__file__).parent / "trainer"
+TRAINER = Path(ftops.__file__).parent / "training" / "axolotl"
 SNAPSHOT = TRAINER / f"axolotl-{AXOLOTL_VERSION}.json"
 LIGER = "axolotl.integrations.liger.LigerPlugin"
 ORDINARY = {

@@ -16,10 +16,9 @@ import pytest
 import yaml
 
 import ftops
-from ftops.checkpoints import Torn, final_weights
-from ftops.engine import find, plugin_files
-from ftops.jobs import ended, reached_its_end
-from ftops.trainer.config import (
+from ftops.executors.engine import find, plugin_files
+from ftops.executors.job_state import ended, reached_its_end
+from ftops.training.axolotl.config import (
     RunValues,
     check_rendered,
     render_configs,
@@ -27,10 +26,11 @@ from ftops.trainer.config import (
     template_for,
     template_values,
 )
-from ftops.trainer.faults import Fault, failure
-from ftops.trainer.memory import GIB, Load, checkpoint, memory
-from ftops.trainer.shape import Shape
-from ftops.training import log_tail
+from ftops.training.axolotl.failure_classes import Fault, failure
+from ftops.training.axolotl.memory_estimate import GIB, Load, checkpoint, memory
+from ftops.training.axolotl.model_shape import Shape
+from ftops.training.checkpoints import Torn, final_weights
+from ftops.training.follow import log_tail
 
 pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
 ROWS = 64
@@ -76,7 +76,7 @@ def make_model(engine, root, output):
     request = {**INIT, "texts": str(root / "data" / "d" / "train.jsonl"), "output": str(output)}
     path = root / f"{output.name}.json"
     path.write_text(json.dumps(request))
-    script = Path(ftops.__file__).parent / "trainer" / "init_model.py"
+    script = Path(ftops.__file__).parent / "training" / "axolotl" / "init_model.py"
     subprocess.run([engine.python, "-P", script, path], check=True, capture_output=True)
 
 
@@ -485,7 +485,7 @@ def test_memory_and_checkpoints_are_as_estimated(engine, store):
     path.write_text(
         json.dumps({**request, "texts": str(store / "data/d/train.jsonl"), "output": str(store / "models/wide")})
     )
-    script = Path(ftops.__file__).parent / "trainer" / "init_model.py"
+    script = Path(ftops.__file__).parent / "training" / "axolotl" / "init_model.py"
     subprocess.run([engine.python, "-P", script, path], check=True, capture_output=True)
     more = {"max_steps": 3, "sequence_len": 512, "pad_to_sequence_len": True}
     values = replace(

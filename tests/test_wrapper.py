@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ftops import wrapper
-from ftops.store import is_locked
+from ftops.executors import wrapper
+from ftops.store.store import is_locked
 
 WRAPPER = Path(wrapper.__file__)
 

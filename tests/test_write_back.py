@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from ftops import write_back
 from ftops.errors import ExternalError, UsageError
-from ftops.observe import open_workspace
-from ftops.records import Attempt, FileEntry, ModelRecord, RecordConflict, RunEntry, RunRecord, RunStatus, dump, parse
-from ftops.values import RunState
-from ftops.write_back import RESULT_BYTES, WriteBack, read_results
+from ftops.plan.changes import RunState
+from ftops.reconcile import write_back
+from ftops.reconcile.observe import open_workspace
+from ftops.reconcile.write_back import RESULT_BYTES, WriteBack, read_results
+from ftops.registry.merge import RecordConflict
+from ftops.registry.record_files import dump, parse
+from ftops.training.record import Attempt, FileEntry, ModelRecord, RunEntry, RunRecord, RunStatus
 from tests import projects
 from tests.projects import commit_all, dataset, edit, git, trailers
 

@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from ftops import wrapper
-from ftops.executors import Job, Key, follow
-from ftops.jobs import Observation
-from ftops.kinds.project import Runner
+from ftops.executors import wrapper
+from ftops.executors.job_state import Observation
+from ftops.executors.protocol import Job, Key, follow
+from ftops.resources.project import Runner
 
 LOCAL = Runner(executor="local")
 

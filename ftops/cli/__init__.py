@@ -39,7 +39,7 @@ _COMMANDS: Final = {
     "experiment": _Entry("experiment", "Assign, simulate, analyse and watch A/B experiments."),
     "commit": _Entry("commit", "Commit results that `apply --no-commit --results DIR` left."),
     "index": _Entry("index", "Rebuild the SQL copy of the records."),
-    "import": _Entry("import_config", "Turn a config for Axolotl into specs.", "import_config"),
+    "import": _Entry("import_", "Turn a config for Axolotl into specs.", "import_config"),
     "gc": _Entry("gc", "Free the store of what no record and no spec needs."),
     "engine": _Entry("engine", "Install the training engine."),
     "doctor": _Entry("doctor", "Say what is missing on this machine, and how to get it."),
@@ -100,7 +100,7 @@ class DurationOption(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         from pydantic import TypeAdapter, ValidationError
 
-        from ftops.fields import Duration
+        from ftops.resources.fields import Duration
 
         try:
             return int(TypeAdapter(Duration).validate_python(value))
@@ -115,7 +115,7 @@ def wants_color(stream: object = None) -> bool:
 
 
 def _fail(error: FtopsError) -> NoReturn:
-    from ftops.render import diagnostics_text
+    from ftops.plan.text import diagnostics_text
 
     click.echo(diagnostics_text(error.diagnostics, color=wants_color(sys.stderr)), err=True)
     sys.exit(error.exit_code)

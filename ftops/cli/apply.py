@@ -14,16 +14,17 @@ import click
 from ftops.cli import wants_color
 from ftops.cli.plan import Choice, choosing, sealed_plan
 from ftops.errors import Diagnostic, ExternalError, PlanError, RunFailed, UsageError, did_you_mean
-from ftops.render import plan_text, saved_seal
+from ftops.plan.json import saved_seal
+from ftops.plan.text import plan_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
-    from ftops.apply import Applied
-    from ftops.observe import Workspace
-    from ftops.training import Resume
-    from ftops.values import Address, Observed, Plan
+    from ftops.plan.changes import Address, Observed, Plan
+    from ftops.reconcile.apply import Applied
+    from ftops.reconcile.observe import Workspace
+    from ftops.training.follow import Resume
 
 
 EXAMPLES: Final = """\b
@@ -77,7 +78,7 @@ def apply(  # noqa: PLR0913  (click gives it every option)
             Diagnostic("a saved plan says what to do: --target, --exclude, --rerun and --resume don't go with it")
         )
     chosen = _named(begins, choice.reruns)
-    from ftops.observe import open_workspace
+    from ftops.reconcile.observe import open_workspace
 
     workspace = open_workspace(start)
     if saved is not None:
@@ -125,8 +126,8 @@ def _make_so(
     resume: Mapping[Address, Resume],
 ) -> Applied:
     """How the plan went, which is said."""
-    from ftops.apply import apply as make_so
     from ftops.cli.progress import Bars, Lines
+    from ftops.reconcile.apply import apply as make_so
 
     watch = Bars() if sys.stdout.isatty() else Lines()
     try:
@@ -144,7 +145,7 @@ def _make_so(
 def _decided(workspace: Workspace, made: Plan, choice: Choice) -> tuple[Plan, Observed] | None:
     """The plan for what waited for the choice of a sweep that is known now, and for nothing else, as what failed is not tried
     again; None where nothing waited, or nothing is known."""
-    from ftops.plan import undecided
+    from ftops.reconcile.planner import undecided
 
     if not (before := undecided(made)):
         return None
@@ -175,9 +176,9 @@ def _where(workspace: Workspace, made: Plan, observed: Observed, chosen: Mapping
     """The checkpoint that each chosen run begins at. Raises UsageError where it will not begin, or there is no such one."""
     if not chosen:
         return {}
-    from ftops.runs.saved import choose
-    from ftops.training import Resume
-    from ftops.values import Address, RunState, Train
+    from ftops.plan.changes import Address, RunState, Train
+    from ftops.status.run_checkpoints import choose
+    from ftops.training.follow import Resume
 
     steps = {step.run: step for change in made.changes for step in change.steps if isinstance(step, Train)}
     found = {}
@@ -210,12 +211,12 @@ def _catch_up(workspace: Workspace, *, writes: bool) -> None:
         heal(workspace.repository)
 
     if tracking.pending(workspace.store.root):
-        from ftops.apply import catch_up
+        from ftops.reconcile.apply import catch_up
 
         if left := catch_up(workspace):
             click.echo(left, err=True)
     if writes and workspace.specs.project.spec.index is not None:
-        from ftops.write_back import update_index
+        from ftops.reconcile.write_back import update_index
 
         if left := update_index(workspace):
             click.echo(left, err=True)
@@ -223,7 +224,7 @@ def _catch_up(workspace: Workspace, *, writes: bool) -> None:
 
 def _check_saved(workspace: Workspace, saved: Path, text: bytes) -> tuple[Plan, Observed]:
     """The plan for now, which is the saved one when nothing has moved; raises PlanError saying what has."""
-    from ftops.plan import moved
+    from ftops.reconcile.planner import moved
 
     seal, targets, reruns = saved_seal(text)
     made, observed = sealed_plan(workspace, Choice(targets, reruns=reruns))

@@ -11,7 +11,7 @@ import click
 from ftops.errors import Diagnostic, ExternalError, UsageError
 
 if TYPE_CHECKING:
-    from ftops.records import Record
+    from ftops.registry.record_files import Record
 
 
 @click.command(epilog="Example:  ftops commit results")
@@ -23,8 +23,8 @@ def commit(start: Path, folder: Path, *, push: bool | None) -> None:
 
     Every file is checked against the schema of records first; anything else below FOLDER is refused.
     """
-    from ftops import write_back
-    from ftops.observe import open_workspace
+    from ftops.reconcile import write_back
+    from ftops.reconcile.observe import open_workspace
 
     workspace = open_workspace(start)
     if workspace.repository is None:

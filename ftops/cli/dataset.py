@@ -10,17 +10,28 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ftops.cli import text_or_json, wants_color
-from ftops.cli.data_check import bar, look_at, names_a_dataset, records_of
-from ftops.cli.data_files import KIND, Given, Options, checked_spec, given, is_name, name_of, reading, scratch, whole
-from ftops.cli.freeing import ask_to_remove, show_freed
+from ftops.cli.confirm_removal import ask_to_remove, show_freed
+from ftops.cli.dataset_check import bar, look_at, names_a_dataset, records_of
+from ftops.cli.dataset_options import (
+    KIND,
+    Given,
+    Options,
+    checked_spec,
+    given,
+    is_name,
+    name_of,
+    reading,
+    scratch,
+    whole,
+)
+from ftops.display.numbers import size_text
 from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
-from ftops.numbers import size_text
 
 if TYPE_CHECKING:
-    from ftops.observe import Workspace
-    from ftops.records import DatasetRecord
-    from ftops.rowdiff import Version
-    from ftops.values import Json
+    from ftops.datasets.diff import Version
+    from ftops.plan.changes import Json
+    from ftops.reconcile.observe import Workspace
+    from ftops.training.record import DatasetRecord
 
 SHOWN: Final = 20
 
@@ -93,8 +104,10 @@ def check(
     A TARGET is a file (several are read as one), a URL such as s3://…, or the name of a Dataset of the project, for which
     its own spec counts. Exits with 5 where the data is not valid.
     """
-    from ftops.render import as_json, check_json, check_text, dataset_page, findings_csv
-    from ftops.store import write_atomic
+    from ftops.datasets.report.check import check_json, check_text, findings_csv
+    from ftops.datasets.report.page import dataset_page
+    from ftops.plan.json import as_json
+    from ftops.store.store import write_atomic
 
     everything = how.pop("everything")
     with scratch() as folder, bar() as progress:
@@ -132,9 +145,10 @@ def add(start: Path, path: Path, options: Options, name: str | None, on_invalid:
 
     A file in a folder that DVC tracks as a whole is tracked with that folder. Commit the pointer and the spec after it.
     """
-    from ftops import dvc, pipeline
-    from ftops.spec import find_root
-    from ftops.store import write_atomic
+    from ftops.datasets import prepare
+    from ftops.git import dvc
+    from ftops.specs import find_root
+    from ftops.store.store import write_atomic
 
     root = find_root(start)
     place = _below(root, path)
@@ -144,7 +158,7 @@ def add(start: Path, path: Path, options: Options, name: str | None, on_invalid:
     looked_at = given([str(path)], options, onInvalid=on_invalid)
     text = _spec_text(name, place, looked_at, options)
     with scratch() as folder, bar() as progress:
-        report = pipeline.check(looked_at.spec, looked_at.root, Path(folder), progress).report
+        report = prepare.check(looked_at.spec, looked_at.root, Path(folder), progress).report
     if not report.valid:
         raise ChecksFailed(
             Diagnostic(f"{place} is not valid: nothing was added", hint=f"see why: ftops dataset check {path}")
@@ -174,7 +188,7 @@ def _spec_text(name: str, place: str, looked_at: Given, options: Options) -> str
     import yaml
     from pydantic import TypeAdapter, ValidationError
 
-    from ftops.fields import Name
+    from ftops.resources.fields import Name
 
     try:
         TypeAdapter(Name).validate_python(name)
@@ -193,7 +207,7 @@ def _spec_text(name: str, place: str, looked_at: Given, options: Options) -> str
 @click.pass_obj
 def pull(start: Path, names: tuple[str, ...]) -> None:
     """Bring the files of the data sets NAME (of all when none is named) here from where DVC keeps them."""
-    from ftops import dvc
+    from ftops.git import dvc
 
     root, sources = _tracked(start, names)
     dvc.pull(root, [path for path, _ in sources], click.echo)
@@ -205,7 +219,7 @@ def pull(start: Path, names: tuple[str, ...]) -> None:
 @click.pass_obj
 def push(start: Path, names: tuple[str, ...]) -> None:
     """Bring the files of the data sets NAME (of all when none is named) to where DVC keeps them for others."""
-    from ftops import dvc
+    from ftops.git import dvc
 
     root, sources = _tracked(start, names)
     pointers = sorted({pointer for _, pointer in sources})
@@ -215,9 +229,9 @@ def push(start: Path, names: tuple[str, ...]) -> None:
 
 def _tracked(start: Path, names: Sequence[str]) -> tuple[Path, list[tuple[str, str]]]:
     """The files of data sets that DVC tracks, each with its pointer. Raises UsageError where there is none."""
-    from ftops import dvc
-    from ftops.kinds.dataset import Dataset
-    from ftops.spec import find_root, read_project
+    from ftops.datasets.spec import Dataset
+    from ftops.git import dvc
+    from ftops.specs import find_root, read_project
 
     root = find_root(start)
     known = {each.metadata.name: each for each in read_project(root).resources.values() if isinstance(each, Dataset)}
@@ -250,9 +264,9 @@ def diff(start: Path, before: str, after: str, options: Options, form: str, *, s
     Each is a file, a URL, the NAME of a data set (its prepared rows, as the record says) or NAME@REVISION (as the record in
     that git revision says). A changed row has the same prompt and another answer. The order of rows makes no difference.
     """
-    from ftops.render.rowdiff import SHOWN as FIRST
-    from ftops.render.rowdiff import diff_json, diff_text
-    from ftops.rowdiff import row_diff
+    from ftops.datasets.diff import row_diff
+    from ftops.datasets.report.diff import SHOWN as FIRST
+    from ftops.datasets.report.diff import diff_json, diff_text
 
     with scratch() as folder:
         old = _version(start, before, options, Path(folder, "before"))
@@ -264,16 +278,16 @@ def diff(start: Path, before: str, after: str, options: Options, form: str, *, s
 
 def _version(start: Path, side: str, options: Options, folder: Path) -> Version:
     """The rows that one side of a diff stands for; what is no file is the name of a data set."""
-    from ftops.rowdiff import prepared_version, read_version
+    from ftops.datasets.diff import prepared_version, read_version
 
     folder.mkdir()
     name, _, revision = side.partition("@")
     if Path(side).is_file() or not is_name(name):
-        from ftops.data import Form
+        from ftops.datasets.read import Form
 
         files = given([side], options)
         return read_version(side, files.files, Form.of(files.spec), folder)
-    from ftops.observe import open_workspace
+    from ftops.reconcile.observe import open_workspace
 
     workspace = open_workspace(start)
     return prepared_version(side, _record(workspace, name.removeprefix(f"{KIND}/"), revision), workspace.store, folder)
@@ -281,7 +295,8 @@ def _version(start: Path, side: str, options: Options, folder: Path) -> Version:
 
 def _record(workspace: Workspace, name: str, revision: str) -> DatasetRecord:
     """The record of data set `name` now, or in a git revision. Raises UsageError where there is none."""
-    from ftops.records import DatasetRecord, parse
+    from ftops.registry.record_files import parse
+    from ftops.training.record import DatasetRecord
 
     if not revision:
         records = records_of(workspace)
@@ -316,9 +331,9 @@ def prune(start: Path, names: tuple[str, ...], *, yes: bool) -> None:
 
     Records stay. Rows that are needed again are prepared anew, as long as their source can be had.
     """
-    from ftops import prune as pruning
-    from ftops.observe import open_workspace
-    from ftops.write_back import update_index
+    from ftops.reconcile.observe import open_workspace
+    from ftops.reconcile.write_back import update_index
+    from ftops.retention import prune as pruning
 
     workspace = open_workspace(start)
     bare = tuple(name.removeprefix(f"{KIND}/") for name in names)

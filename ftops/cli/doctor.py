@@ -9,14 +9,14 @@ import click
 
 from ftops.cli import wants_color
 from ftops.errors import ExternalError
-from ftops.render import diagnostics_text
+from ftops.plan.text import diagnostics_text
 
 
 @click.command(epilog="Example:  ftops doctor")
 @click.pass_obj
 def doctor(start: Path) -> None:
     """Say what is missing on this machine for this project, and how to get it."""
-    from ftops.health import findings
+    from ftops.status.doctor import findings
 
     found, fine = findings(start)
     for line in fine:

@@ -10,8 +10,8 @@ from ftops.cli import text_or_json, wants_color
 
 if TYPE_CHECKING:
     from ftops.errors import Diagnostic
-    from ftops.spec.engine_config import Finding
-    from ftops.values import Json
+    from ftops.plan.changes import Json
+    from ftops.specs.axolotl_config import Finding
 
 LARGEST: Final = 1 << 20
 """Bytes: no config is larger."""
@@ -33,7 +33,7 @@ def install() -> None:
 
     It takes a few minutes and about 5 GB, once.
     """
-    from ftops import engine as room
+    from ftops.executors import engine as room
 
     installed = room.install(room.AXOLOTL, click.echo)
     click.echo(f"{room.AXOLOTL} is at {installed.path}")
@@ -50,7 +50,7 @@ def check(files: tuple[BinaryIO, ...], form: str) -> None:
 
     Exits with 3 where something is found.
     """
-    from ftops.spec.engine_config import check_engine_config
+    from ftops.specs.axolotl_config import check_engine_config
 
     looked = [(file.name, *check_engine_config(file.name, file.read(LARGEST + 1))) for file in files]
     if form == "json":
@@ -63,8 +63,8 @@ def check(files: tuple[BinaryIO, ...], form: str) -> None:
 
 def _print(looked: list[tuple[str, list[Finding], list[Diagnostic]]]) -> None:
     from ftops.errors import Diagnostic, Severity
-    from ftops.render import diagnostics_text
-    from ftops.trainer.keys import AXOLOTL_VERSION
+    from ftops.plan.text import diagnostics_text
+    from ftops.training.axolotl.keys import AXOLOTL_VERSION
 
     diagnostics = [each for _, _, unreadable in looked for each in unreadable]
     for _, found, _ in looked:
@@ -80,9 +80,9 @@ def _print(looked: list[tuple[str, list[Finding], list[Diagnostic]]]) -> None:
 
 
 def _json(looked: list[tuple[str, list[Finding], list[Diagnostic]]]) -> str:
-    from ftops.render import as_json
-    from ftops.render.pages import harmless
-    from ftops.trainer.keys import AXOLOTL_VERSION, spell
+    from ftops.display.pages import harmless
+    from ftops.plan.json import as_json
+    from ftops.training.axolotl.keys import AXOLOTL_VERSION, spell
 
     def unread(each: Diagnostic) -> dict[str, Any]:
         line, column = (None, None) if each.where is None else (each.where.line, each.where.column)

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ftops.cli import text_or_json, wants_color
+from ftops.datasets.finding import Finding
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, SpecError, UsageError
-from ftops.fields import NAME_PATTERN
-from ftops.findings import Finding
-from ftops.render import diagnostics_text
-from ftops.values import Json
+from ftops.plan.changes import Json
+from ftops.plan.text import diagnostics_text
+from ftops.resources.fields import NAME_PATTERN
 
 if TYPE_CHECKING:
-    from ftops.analysis import Look
-    from ftops.kinds.experiment import Experiment
-    from ftops.records import Phase
+    from ftops.experiments.analysis import Look
+    from ftops.experiments.record import Phase
+    from ftops.experiments.spec.experiment import Experiment
 
 KIND: Final = "Experiment"
 STDIN: Final = "-"
@@ -79,10 +79,10 @@ def assign(project: Path, name: str, units: tuple[str, ...], form: str) -> None:
     A unit is what the spec's `unit` says: an id of a user or of a session. `-` reads them from stdin, one a line.
     Models are not looked up. The bucket is where the hash puts the unit, from 0 to below 1, as in the `ranges` of a spec.
     """
-    from ftops import assignment
-    from ftops.render import as_json
-    from ftops.render.figures import Table
-    from ftops.render.look import table_lines
+    from ftops.experiments import assignment
+    from ftops.experiments.report.figures import Table
+    from ftops.experiments.report.text import table_lines
+    from ftops.plan.json import as_json
 
     allocation = _find(project, name)[0].allocation
     found = []
@@ -111,8 +111,8 @@ def _units(arguments: Iterable[str]) -> Iterator[str]:
 
 def _find(start: Path, name: str) -> tuple[Experiment, Path | None]:
     """The experiment that `name` stands for, by name or by file, and the root of its project, if any."""
-    from ftops.kinds.experiment import Experiment
-    from ftops.spec import find_one, find_root, read_one
+    from ftops.experiments.spec.experiment import Experiment
+    from ftops.specs import find_one, find_root, read_one
 
     bare = name.removeprefix(f"{KIND}/")
     root: Path | None
@@ -165,8 +165,8 @@ def simulate(project: Path, /, name: str, out: str, *, start: str | None, force:
 
     Without other options everything is as it should be: the effect is there, the arms fill as their weights say.
     """
-    from ftops.simulation import Situation
-    from ftops.simulation import simulate as make
+    from ftops.experiments.simulation import Situation
+    from ftops.experiments.simulation import simulate as make
 
     if out != STDIN and Path(out).exists() and not force:
         raise UsageError(Diagnostic(f"{out} is there already", hint="give --force to overwrite it, or another name"))
@@ -184,8 +184,8 @@ def _write(out: str, rows: Iterable[dict[str, Any]], units: int) -> None:
     """Writes simulated rows, and says beside them what they are."""
     import orjson  # not needed for anything else here
 
-    from ftops.render import clean
-    from ftops.store import write_atomic
+    from ftops.plan.step_text import clean
+    from ftops.store.store import write_atomic
 
     file = sys.stdout.buffer if out == STDIN else BytesIO()
     count = 0
@@ -231,7 +231,7 @@ def analyze(project: Path, spec: str, logs: tuple[Path, ...], looks: str | None,
 
     Exits with 0 whatever the verdict is, with 5 where no row can be used.
     """
-    from ftops.render.look import look_json, look_text
+    from ftops.experiments.report.text import look_json, look_text
 
     fractions = None if looks is None else _fractions(looks)
     found, root = _find(project, spec)
@@ -268,7 +268,9 @@ class _Past:
 
 def _past(found: Experiment, root: Path | None, *, with_looks: bool = True) -> _Past:
     """What was seen before of an experiment. Raises SpecError where its looks are of other arms than the spec's."""
-    from ftops.records import FOLDER, ExperimentRecord, parse
+    from ftops.experiments.record import ExperimentRecord
+    from ftops.registry.record_files import parse
+    from ftops.training.record import FOLDER
 
     path = f"{FOLDER}experiments/{found.metadata.name}.yaml"
     if root is None or not (root / path).is_file():
@@ -288,14 +290,14 @@ def _past(found: Experiment, root: Path | None, *, with_looks: bool = True) -> _
             )
         )
     looks = tuple(phase.looks[number] for number in sorted(phase.looks, key=int) if with_looks)
-    from ftops.analysis.observations import seconds
+    from ftops.experiments.analysis.observations import seconds
 
     return _Past(looks, seconds(phase.started_at), seconds(phase.ended_at))
 
 
 def _same_arms(found: Experiment, phase: Phase, inputs: Json) -> bool:
     """Whether the arms have the same units as in a phase, and show the same versions as far as the spec names them."""
-    from ftops.kinds.arms import ranges_of
+    from ftops.experiments.spec.arms import ranges_of
 
     ranges, seed = ranges_of(found.spec.arms), found.spec.seed or found.metadata.name
     if found.spec.arms.keys() != phase.arms.keys() or inputs.get("seed", seed) != seed:
@@ -311,10 +313,10 @@ def _look(
     found: Experiment, root: Path | None, logs: tuple[Path, ...], past: _Past, fractions: tuple[float, ...] = ()
 ) -> tuple[Look, tuple[Finding, ...]]:
     """A look at the logs, and the first of the rows that can't be used."""
-    from ftops import experiment_logs
-    from ftops.analysis import analyze as take
-    from ftops.analysis import wanted
-    from ftops.looks import read_logs
+    from ftops.experiments import logs as experiment_logs
+    from ftops.experiments.analysis import analyze as take
+    from ftops.experiments.analysis import wanted
+    from ftops.experiments.interim_analysis import read_logs
 
     rows = wanted(found, past.since, past.until)
     if logs:
@@ -326,7 +328,7 @@ def _look(
 
 def _tell(faults: Sequence[Finding], look: Look) -> None:
     """Which rows could not be used, beside the result."""
-    from ftops.render import clean
+    from ftops.plan.step_text import clean
 
     for each in faults[:MOST_FAULTS]:
         where = f"row {each.row}, {each.field}" if each.field else f"row {each.row}"
@@ -354,7 +356,7 @@ def status(project: Path, name: str, logs: tuple[Path, ...], *, watch: bool, eve
     found, root = _find(project, name)
 
     def view() -> str:
-        from ftops.render.monitor import monitor_json, monitor_text
+        from ftops.experiments.report.monitor import monitor_json, monitor_text
 
         look, _ = _look(found, root, logs, _past(found, root))
         return (monitor_json if form == "json" else monitor_text)(found.metadata.name, found.spec, look)

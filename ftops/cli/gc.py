@@ -8,8 +8,8 @@ from typing import Final
 import click
 
 from ftops.cli import DurationOption, text_or_json
-from ftops.cli.freeing import ask_to_remove, show_freed
-from ftops.numbers import size_text
+from ftops.cli.confirm_removal import ask_to_remove, show_freed
+from ftops.display.numbers import size_text
 
 EXAMPLES: Final = """\b
 Examples:
@@ -39,11 +39,11 @@ def gc(start: Path, form: str, older: int, *, yes: bool) -> None:
     those that are checked out. What goes on, and what that began from, is never touched. As JSON nothing is removed without
     --yes.
     """
-    from ftops.disk import allocated
-    from ftops.gc import collect, find
-    from ftops.observe import open_workspace
-    from ftops.render import as_json
-    from ftops.values import FORMAT_VERSION
+    from ftops.plan.changes import FORMAT_VERSION
+    from ftops.plan.json import as_json
+    from ftops.reconcile.observe import open_workspace
+    from ftops.retention.gc import collect, find
+    from ftops.store.disk_usage import allocated
 
     workspace = open_workspace(start)
     root = workspace.store.root

@@ -21,8 +21,8 @@ def rebuild(start: Path) -> None:
 
     `ftops apply` and `ftops commit` do it after their changes.
     """
-    from ftops import write_back
-    from ftops.observe import open_workspace
+    from ftops.reconcile import write_back
+    from ftops.reconcile.observe import open_workspace
 
     workspace = open_workspace(start)
     url = write_back.index_url(workspace)

@@ -13,13 +13,15 @@ import click
 
 from ftops.cli import wants_color
 from ftops.errors import Diagnostic, UsageError
-from ftops.render import plan_json, plan_markdown, plan_text
+from ftops.plan.json import plan_json
+from ftops.plan.markdown import plan_markdown
+from ftops.plan.text import plan_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ftops.observe import Workspace
-    from ftops.values import Observed, Plan
+    from ftops.plan.changes import Observed, Plan
+    from ftops.reconcile.observe import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,12 @@ def sealed_plan(
 
     The TrainingRuns `begins` go on also where they were stopped; each may say where.
     """
-    from ftops.configs import check_resumes, render_plan
-    from ftops.costs import with_costs
-    from ftops.observe import observe
-    from ftops.plan import make_plan, make_seal
-    from ftops.rowdiff import with_rows
-    from ftops.values import Address
+    from ftops.datasets.diff import with_rows
+    from ftops.plan.changes import Address
+    from ftops.reconcile.observe import observe
+    from ftops.reconcile.planner import make_plan, make_seal
+    from ftops.training.configs import check_resumes, render_plan
+    from ftops.training.costs import with_costs
 
     observed = observe(workspace)
     resumed = {Address("TrainingRun", name) for name in begins}
@@ -108,8 +110,8 @@ def sealed_plan(
 @click.pass_obj
 def plan(start: Path, form: str, out: Path | None, choice: Choice, *, explain: bool, detailed_exitcode: bool) -> None:
     """Show what apply would do, and why. Nothing is changed, fetched or run."""
-    from ftops.observe import open_workspace
-    from ftops.store import write_atomic
+    from ftops.reconcile.observe import open_workspace
+    from ftops.store.store import write_atomic
 
     if explain and form != "text":
         raise UsageError(Diagnostic("--explain goes with --format text only"))

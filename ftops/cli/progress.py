@@ -7,24 +7,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from ftops.apply import (
-    ChangeEnded,
-    DataProgress,
-    News,
-    Notice,
-    StepBegan,
-    StepEnded,
-    TrainingProgress,
-)
 from ftops.cli import wants_color
-from ftops.render import clock, diagnostics_text, step_text, training_text
+from ftops.plan.step_text import clock, step_text
+from ftops.plan.text import diagnostics_text
+from ftops.reconcile.apply import ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
+from ftops.status.text import training_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.progress import Progress, TaskID
 
-    from ftops.values import Address
+    from ftops.plan.changes import Address
 
 QUIET_SECONDS = 10.0
 """Between two plain lines about the same training."""

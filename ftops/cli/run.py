@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ftops.cli import text_or_json, wants_color
-from ftops.cli.freeing import ask_to_remove
+from ftops.cli.confirm_removal import ask_to_remove
 from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from ftops.observe import Workspace
-    from ftops.telemetry import Checkpoints, RunView
-    from ftops.values import Run
+    from ftops.plan.changes import Run
+    from ftops.reconcile.observe import Workspace
+    from ftops.training.metrics import Checkpoints, RunView
 
 SHOW: Final = """\b
 Examples:
@@ -42,11 +42,11 @@ def run() -> None:
 @click.pass_obj
 def render(start: Path, name: str) -> None:
     """Print the Axolotl config of TrainingRun NAME, as its first attempt gets it."""
-    from ftops import configs
-    from ftops.observe import observe, open_workspace
-    from ftops.plan import make_plan
-    from ftops.runs.sweeps import refuse_sweep
-    from ftops.values import Address
+    from ftops.plan.changes import Address
+    from ftops.reconcile.observe import observe, open_workspace
+    from ftops.reconcile.planner import make_plan
+    from ftops.status.sweep import refuse_sweep
+    from ftops.training import configs
 
     workspace = open_workspace(start)
     refuse_sweep(workspace, name)
@@ -77,11 +77,11 @@ def show(start: Path, name: str, page: Path | None, form: str) -> None:
     NAME is a TrainingRun, whose newest training is shown, or the id of a training (NAME-DIGEST). Of one that was done on
     another machine, what its record says is shown. Of a sweep, every member, and the one that it chose.
     """
-    from ftops.observe import open_workspace
-    from ftops.render.run import run_json
-    from ftops.render.sweep import sweep_text
-    from ftops.runs import read_run
-    from ftops.runs.sweeps import chosen_run, sweep_of
+    from ftops.reconcile.observe import open_workspace
+    from ftops.status.run import read_run
+    from ftops.status.sweep import chosen_run, sweep_of
+    from ftops.training.report.sweep import sweep_text
+    from ftops.training.report.text import run_json
 
     workspace = open_workspace(start)
     sweep = sweep_of(workspace, name)
@@ -91,8 +91,8 @@ def show(start: Path, name: str, page: Path | None, form: str) -> None:
             return
     view = read_run(workspace, chosen_run(workspace, name))
     if page is not None:
-        from ftops.render.run_page import run_page
-        from ftops.store import write_atomic
+        from ftops.store.store import write_atomic
+        from ftops.training.report.page import run_page
 
         write_atomic(page, run_page(view))
     elif form == "json":
@@ -102,8 +102,8 @@ def show(start: Path, name: str, page: Path | None, form: str) -> None:
 
 
 def _print(view: RunView) -> None:
-    from ftops.render.curve import FINE, PLAIN
-    from ftops.render.run import run_text
+    from ftops.training.report.curve_text import FINE, PLAIN
+    from ftops.training.report.text import run_text
 
     look = FINE if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN
     click.echo(run_text(view, width=shutil.get_terminal_size().columns, color=wants_color(), look=look))
@@ -131,11 +131,11 @@ def checkpoints(start: Path, /, name: str, form: str, *, deep: bool, prune: bool
     (NAME-DIGEST).
     Exits with 5 where --verify finds a torn one.
     """
-    from ftops.observe import open_workspace
-    from ftops.render.run import checkpoints_json, checkpoints_text
-    from ftops.runs import require_live
-    from ftops.runs.saved import read_checkpoints
-    from ftops.runs.sweeps import chosen_run
+    from ftops.reconcile.observe import open_workspace
+    from ftops.status.run import require_live
+    from ftops.status.run_checkpoints import read_checkpoints
+    from ftops.status.sweep import chosen_run
+    from ftops.training.report.text import checkpoints_json, checkpoints_text
 
     workspace = open_workspace(start)
     live = require_live(workspace.store, chosen_run(workspace, name))
@@ -148,8 +148,8 @@ def checkpoints(start: Path, /, name: str, form: str, *, deep: bool, prune: bool
 
 
 def _prune(workspace: Workspace, live: Run, found: Checkpoints, *, yes: bool) -> None:
-    from ftops.numbers import counted, size_text
-    from ftops.runs.saved import dispensable, remove
+    from ftops.display.numbers import counted, size_text
+    from ftops.status.run_checkpoints import dispensable, remove
 
     gone = dispensable(workspace, live, found)
     if not gone:

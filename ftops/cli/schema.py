@@ -8,8 +8,8 @@ from typing import Final
 import click
 
 from ftops.errors import UsageError
-from ftops.render import as_json
-from ftops.spec import MODELS, json_schema
+from ftops.plan.json import as_json
+from ftops.specs import MODELS, json_schema
 
 EXAMPLES: Final = """\b
 Examples:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ftops.cli import text_or_json, wants_color
-from ftops.render import status_json, status_text
+from ftops.status.text import status_json, status_text
 
 if TYPE_CHECKING:
-    from ftops.observe import Standing, Workspace
+    from ftops.reconcile.observe import Standing, Workspace
 
 EVERY: Final = 1.0
 QUIET_SECONDS: Final = 10.0
@@ -43,7 +43,7 @@ def status(start: Path, form: str, *, watch: bool) -> None:
     With --watch a terminal is drawn anew every second; elsewhere each change is a line (of text, or of JSON). Ctrl-C only ends
     the watching.
     """
-    from ftops.observe import observe, open_workspace, standings
+    from ftops.reconcile.observe import observe, open_workspace, standings
 
     workspace = open_workspace(start)
     if not watch:
@@ -57,9 +57,9 @@ def status(start: Path, form: str, *, watch: bool) -> None:
 
 def _views(workspace: Workspace) -> Iterator[tuple[Standing, ...]]:
     """Where everything stands, every second, until nothing goes on."""
-    from ftops.observe import live_runs, observe, standings
-    from ftops.store import is_locked
-    from ftops.values import RunState
+    from ftops.plan.changes import RunState
+    from ftops.reconcile.observe import live_runs, observe, standings
+    from ftops.store.store import is_locked
 
     observed = observe(workspace)
     while True:

@@ -34,12 +34,12 @@ def stop(start: Path, name: str, grace: int) -> None:
     checkpoint. A changed spec is another training, and is trained. Of a training that has ended, what merges its adapter is
     stopped: the next apply merges it.
     """
-    from ftops.apply.stop import merging, stop_merging
-    from ftops.apply.stop import stop as end
-    from ftops.observe import open_workspace
-    from ftops.runs import require_live
-    from ftops.runs.sweeps import refuse_sweep
-    from ftops.values import RunState
+    from ftops.plan.changes import RunState
+    from ftops.reconcile.apply.stop import merging, stop_merging
+    from ftops.reconcile.apply.stop import stop as end
+    from ftops.reconcile.observe import open_workspace
+    from ftops.status.run import require_live
+    from ftops.status.sweep import refuse_sweep
 
     workspace = open_workspace(start)
     refuse_sweep(workspace, name)

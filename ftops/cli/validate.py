@@ -11,8 +11,10 @@ import click
 
 from ftops.cli import wants_color
 from ftops.errors import Diagnostic, Severity, SpecError
-from ftops.render import diagnostics_github, diagnostics_json, diagnostics_text
-from ftops.spec import PROJECT_FILE, find_root, read_project
+from ftops.plan.json import diagnostics_json
+from ftops.plan.markdown import diagnostics_github
+from ftops.plan.text import diagnostics_text
+from ftops.specs import PROJECT_FILE, find_root, read_project
 
 EXAMPLES: Final = """\b
 Examples:

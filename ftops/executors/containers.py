@@ -9,16 +9,16 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ftops import wrapper
-from ftops.executors.folders import Owner
+from ftops.executors import wrapper
+from ftops.executors.attempt_folder import Owner
 
 if TYPE_CHECKING:
-    from ftops.executors import Handle, Job
-    from ftops.kinds.docker import Docker
-    from ftops.values import Json
+    from ftops.executors.protocol import Handle, Job
+    from ftops.plan.changes import Json
+    from ftops.resources.docker import Docker
 
 WRAPPER: Final = "wrapper.py"
-SAMPLER: Final = "sampling.py"
+SAMPLER: Final = "resource_usage.py"
 """Both in the attempt folder: copies, which the user in the container can read wherever ftops is installed."""
 CACHE: Final = "/ftops/cache"
 PROCESSES: Final = 8192

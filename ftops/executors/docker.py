@@ -15,9 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ftops.engine import require_engine
 from ftops.errors import Diagnostic, ExternalError
-from ftops.executors import (
+from ftops.executors.attempt_folder import Owner, discard, find_handle, free_bytes, give, read_handle, take, write_stop
+from ftops.executors.containers import Scene, container, is_of, wrapper_files
+from ftops.executors.engine import require_engine
+from ftops.executors.job_state import JobState, Observation, out_of_memory
+from ftops.executors.protocol import (
     Capabilities,
     Exists,
     Gone,
@@ -30,17 +33,14 @@ from ftops.executors import (
     Unreachable,
     Unsure,
 )
-from ftops.executors.containers import Scene, container, is_of, wrapper_files
-from ftops.executors.folders import Owner, discard, find_handle, free_bytes, give, read_handle, take, write_stop
-from ftops.jobs import JobState, Observation, out_of_memory
-from ftops.journal import fault
-from ftops.kinds.project import Runner
-from ftops.store import Store, cannot_write, observe_attempt
+from ftops.resources.project import Runner
+from ftops.store.journal import fault
+from ftops.store.store import Store, cannot_write, observe_attempt
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-    from ftops.values import Json
+    from ftops.plan.changes import Json
 
 Answer = TypeVar("Answer")
 

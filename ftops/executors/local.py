@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ftops import wrapper
 from ftops.errors import Diagnostic, ExternalError
-from ftops.executors import (
+from ftops.executors import wrapper
+from ftops.executors.attempt_folder import find_handle, free_bytes, read_handle, take, write_stop
+from ftops.executors.protocol import (
     Capabilities,
     Exists,
     Gone,
@@ -29,15 +30,14 @@ from ftops.executors import (
     Unreachable,
     Unsure,
 )
-from ftops.executors.folders import find_handle, free_bytes, read_handle, take, write_stop
-from ftops.journal import fault
-from ftops.kinds.project import Runner
-from ftops.store import Store, is_locked, observe_attempt, read_json
+from ftops.resources.project import Runner
+from ftops.store.journal import fault
+from ftops.store.store import Store, is_locked, observe_attempt, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ftops.values import Json
+    from ftops.plan.changes import Json
 
 PASSED: Final = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|XDG_CACHE_HOME|LD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)"

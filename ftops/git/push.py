@@ -13,8 +13,8 @@ from ftops.errors import Diagnostic, ExternalError
 from ftops.git.branch import move, write_tree, writing
 from ftops.git.commit import TRIES, Commit, CommitRequest, Tip, build, commit_here
 from ftops.git.repository import NOTHING, Repository, failure
-from ftops.records import RecordConflict
-from ftops.values import digest
+from ftops.plan.changes import digest
+from ftops.registry.merge import RecordConflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from ftops.errors import Diagnostic, ExternalError, SpecError
 from ftops.index.rows import rows_of
 from ftops.index.tables import COPIES, MARK, OURS
-from ftops.kinds.project import INDEX_URL, INDEX_URL_FORM
-from ftops.records import Record
-from ftops.values import digest
+from ftops.plan.changes import digest
+from ftops.registry.record_files import Record
+from ftops.resources.project import INDEX_URL, INDEX_URL_FORM
 
 Counts = dict[str, int]
 """Rows by table."""

@@ -8,19 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ftops.experiments.record import ExperimentRecord
 from ftops.index.tables import ATTEMPTS, CHECKPOINTS, COPIES, DATASETS, EXPERIMENTS, JOBS, LOOKS, SWEEPS, VERSIONS
-from ftops.records import (
-    Attempt,
-    DatasetRecord,
-    ExperimentRecord,
-    ModelRecord,
-    Record,
-    RunEntry,
-    RunRecord,
-    SweepRecord,
-)
-from ftops.telemetry import Checkpoints, SavedCheckpoint, criterion
-from ftops.values import Json, run_id
+from ftops.plan.changes import Json, run_id
+from ftops.registry.record_files import Record
+from ftops.training.metrics import Checkpoints, SavedCheckpoint, criterion
+from ftops.training.record import Attempt, DatasetRecord, ModelRecord, RunEntry, RunRecord
+from ftops.training.sweep.record import SweepRecord
 
 Row = dict[str, Any]
 Rows = dict[sa.Table, list[Row]]

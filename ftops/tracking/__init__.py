@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING, Final
 
 import ftops
 from ftops.errors import Diagnostic, FtopsError, SpecError
-from ftops.store import read_json
-from ftops.tracking import names, progress
-from ftops.tracking.names import mask as mask
-from ftops.wrapper import start_time
+from ftops.executors.wrapper import start_time
+from ftops.store.store import read_json
+from ftops.tracking import mlflow_names, progress
+from ftops.tracking.mlflow_names import mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ftops.values import Json
+    from ftops.plan.changes import Json
 
 SQLITE: Final = "sqlite:///"
 
@@ -89,12 +89,12 @@ def write_tracking(attempt_folder: Path, run: RunTracking) -> None:
         "ftops.run": run_folder.name,
         "ftops.attempt": attempt_folder.name.removeprefix("attempt-"),
     }
-    tags = {names.key(key): names.value(value) for key, value in {**run.tags, **known}.items()}
+    tags = {mlflow_names.key(key): mlflow_names.value(value) for key, value in {**run.tags, **known}.items()}
     request = {
-        "experiment": names.value(f"finetuning_{run.base_model}", 500),
+        "experiment": mlflow_names.value(f"finetuning_{run.base_model}", 500),
         "runName": run.name,
         "tags": tags,
-        "parameters": names.flatten(run.parameters),
+        "parameters": mlflow_names.flatten(run.parameters),
         "created": time.time(),
         "anew": run.anew,
     }
@@ -219,7 +219,7 @@ def tell(store_root: Path, error: str) -> None:
     """Leave `error` where `pending` finds it; an empty one takes the last one away."""
     # Where even this can't be written, apply says so itself: tracking must not be what ends it.
     with contextlib.suppress(OSError, FtopsError):
-        content = {"error": names.value(error.partition("\n")[0], 300), "time": time.time()}
+        content = {"error": mlflow_names.value(error.partition("\n")[0], 300), "time": time.time()}
         progress.write_json(store_root / "tracking" / "status.json", content)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from ftops.tracking import pending, present, tell
-from ftops.tracking.names import mask
+from ftops.tracking.mlflow_names import mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,22 +19,12 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ftops.store import temporary_name
+from ftops.plan.changes import RunState
+from ftops.store.store import temporary_name
 from ftops.tracking import SQLITE, ModelTracking, version_alias
-from ftops.tracking.curves import Point, batches, system_points
-from ftops.tracking.names import mask
-from ftops.tracking.progress import (
-    Attempt,
-    Progress,
-    Sent,
-    attempts,
-    claim,
-    marked,
-    settle,
-    unsent,
-    version_requests,
-)
-from ftops.values import RunState
+from ftops.tracking.metric_points import Point, batches, system_points
+from ftops.tracking.mlflow_names import mask
+from ftops.tracking.progress import Attempt, Progress, Sent, attempts, claim, marked, settle, unsent, version_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +32,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-    from ftops.values import Json
+    from ftops.plan.changes import Json
 
 _PARAMETERS: Final = 100
 """The most parameters that MLflow takes in one call."""
@@ -310,7 +300,7 @@ class Mirror:
         names = (*model.tags, *(("archived",) if model.archived else ()))
         new = {"ftops.tags": ",".join(names), **dict.fromkeys(names, "true"), "ftops.weights": model.weights}
         if model.merged is not None:
-            new["ftops.merged"] = model.merged
+            new["ftops.training.merged_weights"] = model.merged
         for key in set(filter(None, old.get("ftops.tags", "").split(","))) - set(names):
             self._client.delete_model_version_tag(model.name, number, key)
         for key, value in new.items():

@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from ftops.jobs import Observation
-from ftops.store import Store, last_event, observe_attempt, read_json, run_state, write_atomic
-from ftops.values import Json, RunState, canonical
+from ftops.executors.job_state import Observation
+from ftops.plan.changes import Json, RunState, canonical
+from ftops.store.store import Store, last_event, observe_attempt, read_json, run_state, write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.analysis import analyze
+from ftops.experiments.analysis import analyze
 from tests.looking import columns, experiment
 
 SPEC = {"metric": {"name": "score", "type": "continuous"}, "design": {"targetSamples": 60}}

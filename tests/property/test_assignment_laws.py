@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.assignment import (
+from ftops.experiments.assignment import (
     WHOLE,
     Allocation,
     Gate,

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.checkpoints import Checkpoint, Torn, final_weights, verify
+from ftops.training.checkpoints import Checkpoint, Torn, final_weights, verify
 
 tensors = st.dictionaries(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda name: name != "__metadata__"),

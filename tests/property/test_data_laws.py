@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.data import child, children
-from ftops.data.json_rows import loads
-from ftops.data.shapes import Shaper
-from ftops.data.source import Opened
+from ftops.datasets.read import parser_pool, parser_process
+from ftops.datasets.read.json_rows import loads
+from ftops.datasets.read.row_shapes import Shaper
+from ftops.datasets.read.source import Opened
 from ftops.errors import ChecksFailed
 from tests.reading import DataFile, form_of, read_content, rows_of
 
@@ -50,10 +50,10 @@ def parsed(content: bytes, extension: str, cuts: list[int] | None = None, compre
         bounds = [0, *(cuts or []), len(content)]
         rows, faults, before = [], [], (0, 0)
         for index, (start, stop) in enumerate(itertools.pairwise(bounds)):
-            piece = children.Piece(source, start, stop, f"{index}.arrow")
+            piece = parser_pool.Piece(source, start, stop, f"{index}.arrow")
             out = os.open(folder / piece.name, os.O_RDWR | os.O_CREAT)
             try:
-                (learned,) = child.parse_pieces(children._payload([piece], [out], form, slot.fileno()))
+                (learned,) = parser_process.parse_pieces(parser_pool._payload([piece], [out], form, slot.fileno()))
             finally:
                 os.close(out)
             if "refused" in learned:

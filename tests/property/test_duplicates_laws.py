@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.checks import joins, similar
-from ftops.checks.duplicates import Duplicates, Near
-from ftops.checks.rows import TableRows
+from ftops.datasets.checks.duplicates import Duplicates, Near
+from ftops.datasets.checks.rows import TableRows
+from ftops.datasets.checks.similarity import clusters as similar
+from ftops.datasets.checks.similarity import join
 
 words = st.sampled_from([f"{letter}{number}" for letter in "ab가" for number in range(4)])
 texts = st.lists(words, max_size=9).map(" ".join) | st.sampled_from(["", "?!", "A0 a1!", "a1 A0"])
@@ -89,6 +90,6 @@ def test_a_row_of_another_data_set_is_found_as_a_duplicate_of_one_would_be(texts
 def test_how_a_join_divides_its_work_changes_nothing(group, texts, threshold):
     plain = groups(texts, threshold, None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(joins, "GROUP", group)
-        patch.setattr(joins, "DIVIDING", 0)
+        patch.setattr(join, "GROUP", group)
+        patch.setattr(join, "DIVIDING", 0)
         assert groups(texts, threshold, None) == plain

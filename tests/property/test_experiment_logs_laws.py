@@ -14,12 +14,12 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftops.analysis.observations import Wanted
-from ftops.assignment import Allocation, assign, ranges_by_weight
-from ftops.experiment_logs import LogFile, read
-from ftops.experiment_logs.hashes import hashes
-from ftops.experiment_logs.jsonl import read_block
-from ftops.experiment_logs.row import Rules, microseconds
+from ftops.experiments.analysis.observations import Wanted
+from ftops.experiments.assignment import Allocation, assign, ranges_by_weight
+from ftops.experiments.logs import LogFile, read
+from ftops.experiments.logs.hashes import hashes
+from ftops.experiments.logs.jsonl import read_block
+from ftops.experiments.logs.row_schema import Rules, microseconds
 
 FIELDS = MappingProxyType({"rating": "rating", "clicked": "binary", "cost": "number", "tokens": "count"})
 RULES = Rules("chat", ("a", "b"), FIELDS)

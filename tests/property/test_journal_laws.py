@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.journal import Journal, interrupted
+from ftops.store.journal import Journal, interrupted
 
 names = st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, max_size=5)
 

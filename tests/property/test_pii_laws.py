@@ -9,9 +9,9 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ftops.checks.pii import Pii, candidates
-from ftops.checks.rows import TableRows
-from ftops.identifiers import ENTITIES, find, masked
+from ftops.datasets.checks.pii import Pii, candidates
+from ftops.datasets.checks.rows import TableRows
+from ftops.datasets.pii import ENTITIES, find, masked
 
 DIGITS = st.text("0123456789", min_size=1, max_size=8)
 KNOWN = st.sampled_from([

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ftops.checks.rows import TableRows
+from ftops.datasets.checks.rows import TableRows
+from ftops.datasets.prepare import SPLITS, Origin, prepare
+from ftops.datasets.prepare.split import BLOCK, assign
+from ftops.datasets.spec import DatasetSpec, Split
 from ftops.errors import ChecksFailed
-from ftops.kinds.dataset import DatasetSpec, Split
-from ftops.pipeline import SPLITS, Origin, prepare
-from ftops.pipeline.split import BLOCK, assign
-from ftops.store import open_store
+from ftops.store.store import open_store
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda text: not text.isspace())
 few = st.sampled_from(["a", "b", "a,b", "b,c", '"', "안녕", "\r\n.", "x" * 300])

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftops.errors import PlanError
-from ftops.plan import make_plan, make_seal, moved
-from ftops.values import Observed, Source, Train
+from ftops.plan.changes import Observed, Source, Train
+from ftops.reconcile.planner import make_plan, make_seal, moved
 from tests.outcomes import applied, planned_again, read
 
 HYPERPARAMETERS = st.fixed_dictionaries(

@@ -6,23 +6,11 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ftops.records import (
-    HEADER,
-    Attempt,
-    DatasetRecord,
-    FileEntry,
-    ModelRecord,
-    RecordConflict,
-    RunEntry,
-    RunRecord,
-    RunStatus,
-    dump,
-    is_record,
-    merge,
-    parse,
-)
-from ftops.simple_yaml import simple_tree
-from ftops.values import RunState
+from ftops.documents.fast_yaml import simple_tree
+from ftops.plan.changes import RunState
+from ftops.registry.merge import RecordConflict, merge
+from ftops.registry.record_files import HEADER, dump, is_record, parse
+from ftops.training.record import Attempt, DatasetRecord, FileEntry, ModelRecord, RunEntry, RunRecord, RunStatus
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 PHASES = st.sampled_from([RunState.RUNNING, RunState.FAILED, RunState.CANCELLED])

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftops.errors import Diagnostic
-from ftops.render import diagnostics_github, diagnostics_json, diagnostics_text
-from ftops.spec import load
-from ftops.values import Address
+from ftops.plan.changes import Address
+from ftops.plan.json import diagnostics_json
+from ftops.plan.markdown import diagnostics_github
+from ftops.plan.text import diagnostics_text
+from ftops.specs import load
 
 PROJECT = b"apiVersion: ftops/v1\nkind: Project\nmetadata: {name: demo}\n"
 DATASET = {"kind": "Dataset", "spec": {"source": {"path": "a.csv", "columns": {"instruction": "Q", "output": "답"}}}}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ftops.stats import bayes, corrections, cuped, effects, ratings, sequential, sizes
-from ftops.stats.moments import Sample, share_interval
+from ftops.statistics import bayes, corrections, cuped, effects, power, rank_tests, sequential
+from ftops.statistics.sample import Sample, share_interval
 
 figures = st.lists(st.integers(-10_000, 10_000).map(lambda number: number / 16), min_size=2, max_size=40)
 """Values whose sums are exact, so that a law is not lost in rounding."""
@@ -145,17 +145,17 @@ def test_holm_never_lowers_keeps_the_order_and_follows_a_permutation(p_values, r
 
 @given(st.floats(0.02, 2), st.floats(0.001, 0.2), st.floats(0.3, 0.99), st.floats(0.2, 5))
 def test_power_and_sizes_invert_each_other(d, alpha, wanted, ratio):
-    n = sizes.samples(d, alpha, wanted, ratio)
+    n = power.samples(d, alpha, wanted, ratio)
     assume(min(n, n * ratio) > 2.01)
-    assert sizes.power(d, n, ratio * n, alpha) == pytest.approx(wanted, abs=1e-6)
-    assert sizes.detectable(n, alpha, wanted, ratio) == pytest.approx(d, rel=1e-5)
+    assert power.power(d, n, ratio * n, alpha) == pytest.approx(wanted, abs=1e-6)
+    assert power.detectable(n, alpha, wanted, ratio) == pytest.approx(d, rel=1e-5)
 
 
 @given(st.floats(0.02, 0.9), st.floats(0.01, 0.09), st.floats(0.3, 0.99))
 def test_power_and_sizes_of_shares_invert_each_other(p, rise, wanted):
-    n = sizes.samples_shares(p, rise, 0.05, wanted)
-    assert sizes.power_shares(p, rise, n, n, 0.05) == pytest.approx(wanted, abs=1e-6)
-    assert sizes.detectable_share(p, n, 0.05, wanted) == pytest.approx(rise, rel=1e-5)
+    n = power.samples_shares(p, rise, 0.05, wanted)
+    assert power.power_shares(p, rise, n, n, 0.05) == pytest.approx(wanted, abs=1e-6)
+    assert power.detectable_share(p, n, 0.05, wanted) == pytest.approx(rise, rel=1e-5)
 
 
 @given(
@@ -198,7 +198,7 @@ def test_cuped_keeps_the_mean_and_never_adds_variance(rows):
 @given(st.lists(st.tuples(st.floats(0, 99), st.integers(0, 5)), min_size=1, max_size=60), st.floats(0.01, 0.99))
 def test_the_interval_of_a_quantile_holds_it(rows, q):
     values, units = zip(*rows, strict=True)
-    found = ratings.quantile_interval(values, units, q, 0.05)
+    found = rank_tests.quantile_interval(values, units, q, 0.05)
     assert (found is None) == (len(set(units)) < 2)
     if found is not None:
         value, low, high = found

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.store import NAME, Store, last_event, open_store, write_atomic
-from ftops.values import RunState
+from ftops.plan.changes import RunState
+from ftops.store.store import NAME, Store, last_event, open_store, write_atomic
 
 trees = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),

@@ -8,11 +8,11 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftops.fields import NAME_PATTERN
-from ftops.kinds.sweep import SweepSpec, member_name
-from ftops.plan import make_plan
-from ftops.sweeps import MemberResult, choose
-from ftops.values import Address, Observed, Source, canonical
+from ftops.plan.changes import Address, Observed, Source, canonical
+from ftops.plan.sweep_choice import MemberResult, choose
+from ftops.reconcile.planner import make_plan
+from ftops.resources.fields import NAME_PATTERN
+from ftops.training.sweep.spec import SweepSpec, member_name
 from tests.outcomes import applied, planned_again, read
 
 SCALARS = (

@@ -6,9 +6,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.trainer.config import RunValues, render_configs, shipped_templates, template_for, template_values
-from ftops.trainer.keys import check_config, check_hyperparameters
-from ftops.trainer.templates import block, flow, parse_config
+from ftops.training.axolotl.config import RunValues, render_configs, shipped_templates, template_for, template_values
+from ftops.training.axolotl.keys import check_config, check_hyperparameters
+from ftops.training.axolotl.templates import block, flow, parse_config
 
 HOSTILE = st.sampled_from(
     [

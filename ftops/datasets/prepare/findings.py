@@ -1,0 +1,145 @@
+"""What was found, row by row, as people and programs are told it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice, zip_longest
+from typing import Final, Literal
+
+from ftops.datasets.checks.duplicates import Duplicates
+from ftops.datasets.checks.pii import Pii
+from ftops.datasets.checks.rows import CheckResult
+from ftops.datasets.finding import Finding
+from ftops.datasets.prepare.check_rows import Looked
+from ftops.datasets.read import Reading
+from ftops.datasets.record import FindingReport
+from ftops.errors import ChecksFailed, Diagnostic, Where
+from ftops.resources.fields import Strict
+
+FORMAT: Final = "format"
+SHOWN: Final = 20
+"""Findings that are told one by one when they stop everything; all are counted."""
+RECORDED: Final = 50
+"""Findings that a record holds."""
+Done = Literal["reported", "masked", "dropped", "left out", "failed"]
+
+
+def findings(looked: Looked, on_invalid: str) -> Iterator[FindingReport]:
+    """Every finding, with the place of its row and what was done with it: the faults of format, then check by check."""
+    reading = looked.reading
+    yield from _faults(reading, on_invalid)
+    places = reading.rows.places({finding.row for _, result in looked.results for finding in result.findings})
+    for check, result in looked.results:
+        asked = _asked(check.parameters)
+        for finding in result.findings:
+            action = _action(finding, asked(finding.entity), result)
+            yield _report(finding, action, reading, places[finding.row])
+
+
+def _faults(reading: Reading, on_invalid: str) -> Iterator[FindingReport]:
+    for fault in reading.faults:
+        yield _report(fault, "failed" if on_invalid == "fail" else "left out", reading, (fault.line, fault.byte))
+
+
+def _report(finding: Finding, action: Done, reading: Reading, place: tuple[int | None, int | None]) -> FindingReport:
+    return FindingReport(
+        check=finding.check,
+        row=finding.row,
+        field=finding.field,
+        detail=finding.detail,
+        entity=finding.entity,
+        start=finding.start,
+        end=finding.end,
+        masked=finding.masked,
+        action=action,
+        file=reading.files[_number(reading, finding.row)].path,
+        line=place[0],
+        byte=place[1],
+    )
+
+
+def _number(reading: Reading, row: int) -> int:
+    """Which of the files `row` comes from."""
+    return bisect_right(reading.first_rows, row) - 1
+
+
+def _action(finding: Finding, asked: str, result: CheckResult) -> Done:
+    if asked == "fail":
+        return "failed" if result.failed else "reported"
+    if finding.row in result.dropped:
+        return "dropped"
+    return "masked" if asked == "mask" else "reported"
+
+
+def _asked(parameters: Strict) -> Callable[[str | None], str]:
+    """What the spec wants to happen to what was found, by entity; a check without choice by entity has one `action`."""
+    match parameters:
+        case Pii():
+            actions = parameters.actions
+            return lambda entity: actions[entity or ""]
+        case Duplicates():
+            exact, near = parameters.exact, parameters.near
+            return lambda entity: exact if entity == "exact" or near is None else near.action
+        case _:
+            action = str(getattr(parameters, "action", "report"))
+            return lambda _: action
+
+
+def first_of_each(found: Iterable[FindingReport], count: int = RECORDED) -> tuple[FindingReport, ...]:
+    """At most `count` findings, of each check as many as of the others where it has them, in their order.
+
+    Takes all of `found`, check by check, and holds few of them.
+    """
+    by_check = [list(islice(each, count)) for _, each in groupby(found, key=lambda finding: finding.check)]
+    in_turn = (each for turn in zip_longest(*by_check) for each in turn if each is not None)
+    chosen = {id(each) for each in islice(in_turn, count)}
+    return tuple(each for check in by_check for each in check if id(each) in chosen)
+
+
+# ------------------------------------------------------------------------------------------------- refusals
+
+
+def refuse_faults(reading: Reading) -> None:
+    """Raises ChecksFailed, naming rows, when there is a row that breaks the shape."""
+    if reading.faults:
+        raise ChecksFailed(*_told(tuple(_faults(reading, "fail")), reading))
+
+
+def refuse_failed(looked: Looked) -> None:
+    """Raises ChecksFailed, naming rows, when there is a check whose findings are to stop everything."""
+    failed = {check.name for check, result in looked.results if result.failed}
+    if not failed:
+        return
+    diagnostics: list[Diagnostic] = []
+    for name, group in groupby(findings(looked, "skip"), key=lambda finding: finding.check):
+        stopping = [finding for finding in group if name in failed and finding.action == "failed"]
+        diagnostics += _told(stopping, looked.reading)
+    raise ChecksFailed(*_scores(looked), *diagnostics)
+
+
+def _scores(looked: Looked) -> Iterator[Diagnostic]:
+    for check, result in looked.results:
+        if result.failed and check.quality is not None:
+            parts = result.summary["components"].items()
+            low = sorted(parts, key=lambda part: (part[1]["value"] - 1) * part[1]["weight"])
+            worst = ", ".join(f"{name} {part['value']:.3f} ({part['rows']:,} rows)" for name, part in low[:3])
+            yield Diagnostic(
+                f"the quality score is {result.summary['score']:.3f}, less than {check.quality.min_score:g}",
+                f"the worst: {worst}",
+                "mend the rows, or set another minScore in the data set's checks",
+                where=Where(looked.reading.files[0].path),
+            )
+
+
+def _told(found: Sequence[FindingReport], reading: Reading) -> Iterator[Diagnostic]:
+    """The first findings, each with the place of its row; then how many more there are."""
+    for finding in found[:SHOWN]:
+        first = reading.first_rows[_number(reading, finding.row)]
+        detail = [f"row {finding.row - first + 1} of {finding.file}"] if len(reading.files) > 1 else []
+        if finding.byte is not None:
+            detail.append(f"at byte {finding.byte:,}")
+        what = f"{finding.field!r} {finding.detail}" if finding.field else finding.detail
+        yield Diagnostic(f"row {finding.row}: {what}", ", ".join(detail), where=Where(finding.file or "", finding.line))
+    if len(found) > SHOWN:
+        yield Diagnostic(f"and {len(found) - SHOWN:,} more like these")

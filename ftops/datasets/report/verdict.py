@@ -1,0 +1,51 @@
+"""A data set in words that everybody understands: may I train on this?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ftops.datasets.record import DatasetReport
+from ftops.display.numbers import counted, trimmed
+from ftops.experiments.report.answer import Answer
+
+
+def verdict(report: DatasetReport) -> Answer:
+    """May I train on this?"""
+    against, concerns = list(reasons_against(report)), list(warned(report))
+    if against:
+        return Answer("No", "it did not pass" if report.rows.kept else "no row is left", "✗", "bad")
+    if concerns:
+        return Answer("Yes, but", f"look at {counted(len(concerns), 'point')} first", "!", "open")
+    return Answer("Yes", "nothing speaks against it", "✓", "good")
+
+
+def reasons_against(report: DatasetReport) -> Iterator[str]:
+    """Why the rows may not be trained on; nothing where they may."""
+    if report.valid:
+        return
+    rows = report.rows
+    failed = [each for each in report.checks if each.failed]
+    for each in failed:
+        if each.name == "quality" and report.quality is not None:
+            least = (
+                "" if report.quality.min_score is None else f", and {trimmed(report.quality.min_score)} is the least"
+            )
+            yield f"The quality score is {score_text(report.quality.score)}{least}."
+        else:
+            yield f"The check {each.name} forbids what it found in {counted(each.rows, 'row')}."
+    if rows.invalid and (not failed or not rows.kept):
+        yield f"{counted(rows.invalid, 'row')} of {rows.read:,} {'break' if rows.invalid > 1 else 'breaks'} the shape {report.shape}."
+    if not rows.kept:
+        yield f"Of {counted(rows.read, 'row')} none is left."
+
+
+def warned(report: DatasetReport) -> Iterator[str]:
+    """What to look at before."""
+    for warning in report.warnings:
+        yield f"{warning.rstrip('.')}."
+
+
+def score_text(score: float) -> str:
+    """Three digits, the rest cut off: never more than it is, so that what is less than a bound reads as less."""
+    return f"{math.floor(round(score * 1000, 6)) / 1000:.3f}"

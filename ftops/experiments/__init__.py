@@ -1,0 +1,1 @@
+"""A/B experiments: specs, assignment, logs, analysis, verdicts and their reports."""

@@ -1,0 +1,33 @@
+"""What an experiment's data says, and what may be concluded from it. Pure.
+
+`observations` are the rows as columns, `outcomes` one figure a unit, `compare` effects, `rules` when they may be called
+results, `validity` whether the data may be believed, `verdict` what follows, `look` the value that keeps it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.analysis.observations import wanted
+
+if TYPE_CHECKING:
+    from ftops.experiments.analysis.observations import Observations
+    from ftops.experiments.spec.experiment import ExperimentSpec
+
+__all__ = ["Look", "analyze", "wanted"]
+
+
+def analyze(
+    spec: ExperimentSpec, observations: Observations, earlier: Sequence[Look] = (), fractions: Sequence[float] = ()
+) -> Look:
+    """One more look at an experiment: at all of its data, after the looks `earlier` at parts of it.
+
+    `fractions` are parts of the target at which it was looked at before, where nothing else is known of these looks.
+    """
+    from ftops.experiments.analysis.analyze import (
+        take,  # numpy and scipy: whoever only reads records does not wait for them
+    )
+
+    return take(spec, observations, earlier, fractions)

@@ -1,0 +1,70 @@
+"""Figures of an experiment in sentences that a product manager understands."""
+
+from __future__ import annotations
+
+from ftops.display.numbers import fixed, p_is, percent, places_for, trimmed
+from ftops.experiments.analysis.interim_result import Comparison
+from ftops.experiments.analysis.stopping_rule import Looking
+from ftops.experiments.spec.experiment import ExperimentSpec
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 user`, `1,234 users`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def amount(effect: float, spec: ExperimentSpec) -> str:
+    """The smallest effect that matters, on its scale."""
+    if spec.metric.type == "binary":
+        return f"{trimmed(effect * 100)} percentage points"
+    return trimmed(effect) if spec.metric.type == "ratio" else f"{trimmed(effect, 3)} standard deviations"
+
+
+def so_far(looking: Looking) -> str:
+    """How far an experiment is and what its rule asks for."""
+    part = f"{percent(min(looking.fraction, 1), 0)} of the planned users"
+    if looking.design.rule == "obrien-fleming":
+        level = looking.level()
+        asks = f"a p-value below {level:.2g}" if level > 0 else "more than can be had, as all of alpha is spent"
+        return f"with {part} the O'Brien-Fleming boundary asks for {asks}"
+    if looking.design.rule == "always-valid":
+        return f"the interval holds at every look, here with {part}"
+    return f"{part} are there, at which the one look was planned"
+
+
+def arm_sentence(found: Comparison, spec: ExperimentSpec) -> str:
+    """The effect of one arm in the primary metric, with its interval and what it is called."""
+    if found.effect is None or found.p_value is None:
+        return f"{found.arm} against {found.baseline}: {found.metric} has no spread or no values, so nothing can be tested."
+    verb = {"better": "is better", "worse": "is worse", "open": "can't be told apart yet"}[found.outcome]
+    return f"{found.arm} against {found.baseline}: {_size(found, spec.metric.type)}; it {verb} ({p_is(found.p_value)})."
+
+
+def _size(found: Comparison, kind: str) -> str:
+    effect, ci = found.effect or 0.0, found.ci
+    if kind == "duration":
+        text = f"{found.metric} is {percent(effect - 1, sign=True)}"
+        span = None if ci is None else f"{percent(ci[0] - 1, sign=True)} to {percent(ci[1] - 1, sign=True)}"
+        return text if span is None else f"{text} (interval {span})"
+    scale, unit = (100, " percentage points") if kind == "binary" else (1, "")
+    places = 3 if ci is None else places_for((ci[1] - ci[0]) / 2 * scale)
+    text = f"{found.metric} is {fixed(effect * scale, places, sign=True)}{unit}"
+    if found.relative_effect is not None:
+        text += f", that is {percent(found.relative_effect, sign=True)}"
+    if ci is None:
+        return text
+    return f"{text} (interval {' to '.join(fixed(end * scale, places, sign=True) for end in ci)})"
+
+
+def guardrail_sentence(found: Comparison) -> str:
+    """Whether an arm keeps a guardrail."""
+    margin = percent(found.margin)
+    if found.relative_effect is None or found.worst is None:
+        return f"Guardrail {found.metric} of {found.arm}: too little data to test it against its margin of {margin}."
+    measured = f"{percent(found.relative_effect, sign=True)}, at worst a loss of {percent(max(found.worst, 0))}"
+    state = {
+        "kept": "holds",
+        "open": "is not shown to hold yet",
+        "broken": "is broken",
+    }[found.guardrail or "open"]
+    return f"Guardrail {found.metric} of {found.arm} {state}: {measured}, with a margin of {margin}."

@@ -1,0 +1,1 @@
+"""What people read of an experiment: its report, its charts, the text of a look."""

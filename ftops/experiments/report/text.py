@@ -1,0 +1,79 @@
+"""One look at an experiment's data, as text for terminals and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ftops.display.numbers import percent
+from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.report.answer import Tone, answer
+from ftops.experiments.report.figures import (
+    Check,
+    Table,
+    arms_table,
+    chances,
+    comparisons_table,
+    data_checks,
+    guardrail_checks,
+)
+from ftops.plan.changes import FORMAT_VERSION
+from ftops.plan.json import as_json
+from ftops.plan.step_text import clean
+
+_RESET: Final = "\x1b[0m"
+_BOLD: Final = "\x1b[1m"
+_TONES: Final[dict[Tone, str]] = {"good": "\x1b[1;32m", "even": "\x1b[1;36m", "open": "\x1b[1;33m", "bad": "\x1b[1;31m"}
+_STATES: Final = {"good": "\x1b[32m", "open": "\x1b[33m", "bad": "\x1b[31m", "info": ""}
+
+
+def look_text(name: str, look: Look, *, color: bool = False) -> str:
+    """The verdict in a line, the reasons, the figures of the arms and of every comparison, and whether the data are sound."""
+    found = answer(look)
+    simulated = " (simulated data)" if look.simulated else ""
+    verdict = look.verdict if look.winner is None else f"{look.verdict} {look.winner}"
+    lines = [_paint(clean(f"{name}: {verdict}{simulated}. {found}."), _TONES[found.tone], color)]
+    lines += [f"  {clean(each)}" for each in look.reasons]
+    lines += [f"  note: {clean(each)}" for each in look.notes]
+    lines += ["", _paint(f"Arms{_when(look)}", _BOLD, color), *table_lines(arms_table(look))]
+    if look.comparisons:
+        lines += ["", _paint("Comparisons", _BOLD, color), *table_lines(comparisons_table(look))]
+    for title, checks in (("Guardrails", guardrail_checks(look)), ("Data", data_checks(look))):
+        if checks:
+            lines += ["", _paint(title, _BOLD, color), *_check_lines(checks, color)]
+    if said := chances(look):
+        lines += ["", *(f"for information only: {clean(each)} (Bayesian, flat prior)" for each in said)]
+    return "\n".join(lines)
+
+
+def look_json(name: str, look: Look) -> str:
+    """The whole look for programs; a figure that is undefined is null."""
+    return as_json({"formatVersion": FORMAT_VERSION, "experiment": name, **look.model_dump(mode="json", by_alias=True)})
+
+
+def table_lines(table: Table) -> Iterator[str]:
+    """Columns as wide as their widest cell, numbers at the right."""
+    cells = [[clean(each) for each in row] for row in (table.headings, *table.rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(table.headings))]
+    for row in cells:
+        parts = (
+            f"{cell:>{width}}" if index in table.numeric else f"{cell:<{width}}"
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield f"  {'  '.join(parts)}".rstrip()
+    if table.note:
+        yield f"  {clean(table.note)}"
+
+
+def _check_lines(checks: Iterable[Check], color: bool) -> Iterator[str]:
+    for each in checks:
+        yield f"  {_paint(each.mark, _STATES[each.state], color)} {clean(each.text)}"
+
+
+def _when(look: Look) -> str:
+    span = f", from {look.first} to {look.last}" if look.first and look.last else ""
+    return clean(f" at look {look.number}{span}, {percent(look.fraction, 0)} of the target")
+
+
+def _paint(text: str, code: str, color: bool) -> str:
+    return f"{code}{text}{_RESET}" if color and code else text

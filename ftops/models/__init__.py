@@ -1,0 +1,1 @@
+"""Registered models: versions, aliases, tags, and the records that say so."""

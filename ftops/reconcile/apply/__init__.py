@@ -1,0 +1,209 @@
+"""Makes a plan so: one `match` over the steps, and the only place that starts effects.
+
+Every change is done on its own: when one fails, those that need it are skipped and the others go on. What came out of
+a change is committed before the next one starts, so that a kill loses nothing that was finished.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import assert_never
+
+from ftops import tracking
+from ftops.errors import FtopsError
+from ftops.git import dvc
+from ftops.git.branch import heal
+from ftops.models.apply import add_merged, commit, label, look, register
+from ftops.plan.apply_events import (
+    Applied,
+    ChangeEnded,
+    DataProgress,
+    News,
+    Notice,
+    StepBegan,
+    StepEnded,
+    TrainingProgress,
+)
+from ftops.plan.changes import (
+    AddMerged,
+    Address,
+    Analyze,
+    Change,
+    CommitRecords,
+    FetchData,
+    LabelVersion,
+    MakeBaseModel,
+    MergeWeights,
+    MixData,
+    Observed,
+    Plan,
+    PrepareData,
+    RegisterVersion,
+    Step,
+    Train,
+    digest,
+)
+from ftops.plan.sweep_choice import Choose
+from ftops.reconcile.apply.parallel import is_wide, together
+from ftops.reconcile.observe import Workspace
+from ftops.reconcile.write_back import WriteBack, update_index
+from ftops.resources.project import FromEnvironment
+from ftops.resources.work import Work, blocking
+from ftops.store.journal import Interrupted, Journal, interrupted
+from ftops.store.store import open_store
+from ftops.training.apply import make_base_model, mix, prepare, train
+from ftops.training.follow import Resume
+from ftops.training.merge import merge
+from ftops.training.sweep.choose import choose_member
+
+__all__ = [
+    "Applied",
+    "ChangeEnded",
+    "DataProgress",
+    "News",
+    "Notice",
+    "StepBegan",
+    "StepEnded",
+    "TrainingProgress",
+    "apply",
+    "catch_up",
+]
+
+
+def apply(
+    plan: Plan,
+    workspace: Workspace,
+    observed: Observed,
+    results_folder: Path | None,
+    tell: Callable[[News], None],
+    resume: Mapping[Address, Resume] | None = None,
+) -> Applied:
+    """How every change of `plan` ended.
+
+    With `results_folder`, records are written below it and nothing is committed; `resume` says where the next attempts of
+    trainings begin, where that was chosen. Raises ExternalError or UsageError
+    where nothing can be begun: another apply works here, the store or git can't be written.
+    """
+    store = open_store(workspace.store.root)
+    trailers = _trailers(plan, observed)
+    with store.exclusive(), Journal.open(store.journal) as journal:
+        if (cut := interrupted(store.journal)) is not None:
+            tell(Notice(f"the last apply was cut off ({_steps(cut)}); this one goes on from what it left"))
+        if workspace.repository is not None and results_folder is None:
+            heal(workspace.repository)
+        write_back = WriteBack.open(workspace, results_folder, trailers)
+        changes = {change.address: change for change in plan.changes}
+        work = Work(workspace, store, observed, changes, write_back, journal, tell, resume or {})
+        uri = _tracking_uri(workspace)
+        if _is_tracked(plan) or tracking.pending(store.root):
+            tracking.start_mirror(store.root, uri)
+        try:
+            changes_ended = tuple(_all(work, plan))
+        finally:
+            if left := tracking.flush(store.root):
+                tell(Notice(str(left)))
+        if results_folder is None and (lacks := update_index(workspace)):
+            tell(Notice(lacks))
+        return Applied(changes_ended, pushed=write_back.complete, written=write_back.written)
+
+
+def _is_tracked(plan: Plan) -> bool:
+    """Whether MLflow will hear of anything: starting its process costs seconds of a processor."""
+    tracked = Train | RegisterVersion | AddMerged | LabelVersion
+    return any(isinstance(step, tracked) for change in plan.changes for step in change.steps)
+
+
+def catch_up(workspace: Workspace) -> str:
+    """Starts what brings to MLflow that which an earlier apply could not; returns what is still missing, in words."""
+    if not tracking.pending(workspace.store.root):
+        return ""
+    tracking.start_mirror(workspace.store.root, _tracking_uri(workspace))
+    return str(tracking.flush(workspace.store.root))
+
+
+def _steps(cut: Interrupted) -> str:
+    return ", ".join(f"{each.name} of {each.detail['address']}" for each in cut.open)
+
+
+def _trailers(plan: Plan, observed: Observed) -> dict[str, str]:
+    trailers = {"Ftops-Plan": digest([[str(each.address), each.digest, each.action] for each in plan.changes])[:12]}
+    if observed.commit is not None:
+        trailers["Ftops-Input-Commit"] = observed.commit
+    if observed.dirty:
+        trailers["Ftops-Input-Dirty"] = "true"
+    return trailers
+
+
+def _tracking_uri(workspace: Workspace) -> str:
+    configured = workspace.specs.project.spec.tracking.mlflow
+    if isinstance(configured, FromEnvironment):
+        configured = configured.read(os.environ, "spec.tracking.mlflow")
+    return tracking.tracking_uri(configured, workspace.root, os.environ)
+
+
+def _all(work: Work, plan: Plan) -> Iterator[ChangeEnded]:
+    """Each change in the plan's order, or trainings together where runners allow that. One that fails takes with it what needs
+    it, and nothing else."""
+    if is_wide(work, plan):
+        yield from together(work, plan, _one)
+        return
+    bad: set[Address] = set()
+    for change in plan.changes:
+        if change.is_noop:
+            continue
+        because = blocking(change, bad)
+        ended = ChangeEnded(change.address, because=because) if because else _one(work, change)
+        if not ended.ok:
+            bad.add(change.address)
+        work.tell(ended)
+        yield ended
+
+
+def _one(work: Work, change: Change) -> ChangeEnded:
+    work.pending.clear()
+    try:
+        for step in change.steps:
+            work.pause(0)
+            began = time.monotonic()
+            work.tell(StepBegan(change.address, step))
+            with work.journal.step(type(step).__name__, {"address": str(change.address), "digest": change.digest}):
+                detail = _do(work, change, step)
+            work.tell(StepEnded(change.address, step, time.monotonic() - began, detail))
+    except FtopsError as error:
+        return ChangeEnded(change.address, error.diagnostics, error.exit_code)
+    return ChangeEnded(change.address)
+
+
+def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911, PLR0912  (a case for each kind of step)
+    """Does one step; returns what came out in a few words. The only place that knows what a step means."""
+    match step:
+        case FetchData():
+            dvc.pull(work.workspace.root, step.paths, lambda line: work.tell(Notice(line)))
+            return f"{len(step.paths)} fetched"
+        case PrepareData():
+            return prepare(work, step, change.address)
+        case MixData():
+            return mix(work, change, step)
+        case MakeBaseModel():
+            return make_base_model(work, change, step)
+        case Train():
+            return train(work, change, step)
+        case MergeWeights():
+            return merge(work, step)
+        case RegisterVersion():
+            return register(work, step)
+        case AddMerged():
+            return add_merged(work, step)
+        case LabelVersion():
+            return label(work, step)
+        case Analyze():
+            return look(work, change, step)
+        case Choose():
+            return choose_member(work, change)
+        case CommitRecords():
+            return commit(work, change)
+        case _:
+            assert_never(step)

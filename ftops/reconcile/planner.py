@@ -1,0 +1,239 @@
+"""Resources and what exists → a plan: what would change, in which order, and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING, Final
+
+from ftops.errors import Diagnostic, PlanError, did_you_mean
+from ftops.plan.changes import Action, Address, Change, ChangeClass, Observed, Plan, Seal
+from ftops.resources.resource import Context, noop
+from ftops.specs.kinds import KINDS
+from ftops.training.spec.training_run import TrainingRun
+from ftops.training.sweep.members import Sweep
+
+if TYPE_CHECKING:
+    from ftops.resources.project import Runner
+    from ftops.specs import Specs
+    from ftops.specs.kinds import Project, Resource
+
+_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+
+
+def make_plan(
+    specs: Specs,
+    observed: Observed,
+    *,
+    targets: Collection[str] = (),
+    excludes: Collection[str] = (),
+    resumed: Collection[Address] = (),
+    reruns: Collection[str] = (),
+) -> Plan:
+    """The changes that bring what exists to what `specs` say, each after what it needs.
+
+    With `targets`, only those addresses and what they need; without `excludes` and what needs them. Of the trainings that were
+    stopped those in `resumed` go on; what needs another one waits. The trainings `reruns`, by address or name, are done again.
+    Raises PlanError with everything that stands in the way, so also for an address that no spec has.
+    """
+    resources = specs.resources
+    chosen = _chosen(resources, _addresses(targets, resources), _addresses(excludes, resources))
+    planned: dict[Address, Change] = {}
+    faults = _sweeps(resumed, resources)
+    again = _reruns(reruns, resources, chosen)
+    context = Context(specs.project, resources, observed, planned, specs.where, resumed, again)
+    for address in ordered(resources):
+        needs = [reference.target for reference in resources[address].references()]
+        if all(need in planned for need in needs):
+            try:
+                planned[address] = _undecided(resources[address], planned) or _waiting(
+                    resources[address].plan(context), planned
+                )
+            except PlanError as error:
+                if address in chosen:
+                    faults += error.diagnostics
+    if faults:
+        raise PlanError(*faults)
+    changes = tuple(change for address, change in planned.items() if address in chosen)
+    advice = (f"{each.address}: {text}" for each in changes for text in each.advice)
+    held = (f"{each.address}: {each.note}" for each in changes if each.held)
+    return Plan(changes, warnings=(*_changed(changes, resources, observed), *held, *advice))
+
+
+_WAITS: Final = "waits for"
+
+
+def _waiting(change: Change, planned: Mapping[Address, Change]) -> Change:
+    """`change`, or nothing where it needs a training that was stopped."""
+    stopped = [need for need in change.needs if planned[need].held]
+    if change.is_noop or change.chosen or not stopped:
+        return change
+    waits = planned[stopped[0]].note
+    note = waits if waits.startswith(_WAITS) else f"{_WAITS} {stopped[0]}, which was stopped"
+    return replace(
+        change, action=Action.NOOP, change_class=ChangeClass.NOOP, steps=(), note=note, held=True, estimate=None
+    )
+
+
+def _undecided(resource: Resource, planned: Mapping[Address, Change]) -> Change | None:
+    """Nothing for now, where a training is made from what a sweep has still to choose: only then its digest is known."""
+    needs = tuple(reference.target for reference in resource.references())
+    open_ = next((planned[need] for need in needs if planned[need].digest is None), None)
+    if open_ is None or not isinstance(resource, TrainingRun) or isinstance(resource, Sweep):
+        return None
+    then = f"{_WAITS} what {open_.address} chooses, and is planned then"
+    return noop(resource.address, open_.note if open_.held else then, needs=needs, held=True)
+
+
+def undecided(plan: Plan) -> frozenset[Address]:
+    """The trainings of which it is not known yet what they begin from."""
+    return frozenset(change.address for change in plan.changes if change.held and change.digest is None)
+
+
+def _changed(changes: Collection[Change], resources: Mapping[Address, Resource], observed: Observed) -> Iterator[str]:
+    """A sentence for each source that is not what its pointer says: the plan is made from what the pointer says."""
+    for change in changes:
+        for path in resources[change.address].source_paths():
+            if (found := observed.changed.get(path)) is not None:
+                yield f"{change.address}: {found.summary}, and the pointer counts ({found.hint})"
+
+
+def ordered(resources: Mapping[Address, Resource]) -> Iterator[Address]:
+    """Every address after those that it refers to; else by kind and name, so that the order never surprises."""
+    sorter = TopologicalSorter(
+        {address: [each.target for each in resource.references()] for address, resource in resources.items()}
+    )
+    sorter.prepare()
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=lambda address: (_RANK[address.kind], address.name))
+        yield from ready
+        sorter.done(*ready)
+
+
+def _addresses(texts: Collection[str], resources: Mapping[Address, Resource]) -> frozenset[Address]:
+    unknown = [text for text in texts if Address.parse(text) not in resources]
+    if unknown:
+        known = [str(address) for address in resources]
+        raise PlanError(
+            *(
+                Diagnostic(f"no spec has the address {text!r}", hint=did_you_mean(text, known), address=text)
+                for text in unknown
+            )
+        )
+    return frozenset(address for text in texts if (address := Address.parse(text)) is not None)
+
+
+def _reruns(
+    texts: Collection[str], resources: Mapping[Address, Resource], chosen: Collection[Address]
+) -> frozenset[Address]:
+    """The trainings that are asked for again. Raises PlanError for what is none, and for one that is not planned."""
+    kind = TrainingRun.kind_name
+    named = _addresses([text if "/" in text else f"{kind}/{text}" for text in texts], resources)
+    prepared = "ftops dataset prune NAME frees its rows, and what needs them prepares them anew"
+    faults = [
+        Diagnostic(
+            "only a TrainingRun can be run again", hint=prepared if each.kind == "Dataset" else "", address=str(each)
+        )
+        for each in sorted(named)
+        if each.kind != kind
+    ]
+    faults += _sweeps(named, resources)
+    faults += [
+        Diagnostic(
+            "it can't be run again: it is not among what is planned", hint="see --target, --exclude", address=str(each)
+        )
+        for each in sorted(named - frozenset(chosen))
+    ]
+    if faults:
+        raise PlanError(*faults)
+    return named
+
+
+def _sweeps(named: Collection[Address], resources: Mapping[Address, Resource]) -> list[Diagnostic]:
+    """What to say of the sweeps among the trainings that a person named: it is their members that train."""
+    found = [each for address in sorted(named) if isinstance(each := resources.get(address), Sweep)]
+    return [
+        Diagnostic(
+            "a sweep trains nothing itself", hint=f"name members: {', '.join(each.members)}", address=str(each.address)
+        )
+        for each in found
+    ]
+
+
+def _chosen(
+    resources: Mapping[Address, Resource], targets: frozenset[Address], excludes: frozenset[Address]
+) -> frozenset[Address]:
+    needs = {
+        address: frozenset(each.target for each in resource.references()) for address, resource in resources.items()
+    }
+    users: dict[Address, set[Address]] = {address: set() for address in resources}
+    for address, targets_of in needs.items():
+        for target in targets_of:
+            users[target].add(address)
+    wanted = _closure(targets, needs) if targets else frozenset(resources)
+    dropped = _closure(excludes, users)
+    if wanted <= dropped and resources:
+        raise PlanError(Diagnostic("nothing is left to plan: everything is excluded"))
+    return wanted - dropped
+
+
+def _closure(start: frozenset[Address], edges: Mapping[Address, Collection[Address]]) -> frozenset[Address]:
+    seen: set[Address] = set()
+    waiting = list(start)
+    while waiting:
+        address = waiting.pop()
+        if address not in seen:
+            seen.add(address)
+            waiting.extend(edges[address])
+    return frozenset(seen)
+
+
+def make_seal(plan: Plan, specs: Specs, observed: Observed, configs: Mapping[str, str]) -> Seal:
+    """What `plan` was made from. `configs` holds the digest of the rendered config of every run that would train."""
+    resources = [specs.resources[change.address] for change in plan.changes]
+    paths = sorted({path for resource in resources for path in resource.source_paths()})
+    sources = {path: observed.sources[path] for path in paths if path in observed.sources}
+    return Seal(
+        commit=observed.commit,
+        specs={str(each.address): specs.spec_digests[str(each.address)] for each in resources},
+        data={path: source.pointer or source.digest or "absent" for path, source in sources.items()},
+        configs=dict(configs),
+        engine=", ".join(sorted({runner_of(each, specs.project).software for each in _runs(resources)})),
+        records=observed.records,
+    )
+
+
+def _runs(resources: Collection[Resource]) -> Iterator[TrainingRun]:
+    return (each for each in resources if isinstance(each, TrainingRun))
+
+
+def runner_of(run: TrainingRun, project: Project) -> Runner:
+    """The runner that `run` trains on."""
+    return project.spec.runners[run.spec.runner or project.spec.default_runner]
+
+
+def moved(saved: Seal, now: Seal) -> tuple[str, ...]:
+    """What a saved plan was made from and is not so any more, in words; empty where the plan still holds."""
+    found: list[str] = []
+    if saved.commit != now.commit:
+        found.append(f"commit: {_short(saved.commit)} → {_short(now.commit)}")
+    if saved.engine != now.engine:
+        found.append(f"engine: {saved.engine} → {now.engine}")
+    pairs = (
+        ("spec of", saved.specs, now.specs),
+        ("data", saved.data, now.data),
+        ("rendered config of", saved.configs, now.configs),
+        ("record", saved.records, now.records),
+    )
+    for label, before, after in pairs:
+        found += (
+            f"{label} {name}: {_short(before.get(name))} → {_short(after.get(name))}"
+            for name in sorted(before.keys() | after.keys())
+            if before.get(name) != after.get(name)
+        )
+    return tuple(found)
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else digest[:16]

@@ -1,0 +1,1 @@
+"""What of the store nobody needs any more, and its removal."""

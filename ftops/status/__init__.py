@@ -1,0 +1,1 @@
+"""What stands where: resources, runs, their checkpoints and sweeps, and what a machine lacks."""

@@ -1,0 +1,66 @@
+"""What a sweep stands for: the member that it chose, found by the name of the sweep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ftops.errors import Diagnostic, UsageError
+from ftops.plan.changes import RunState, run_id
+from ftops.plan.sweep_choice import Choice
+from ftops.reconcile.observe import Workspace, history, read_records
+from ftops.status.run import find_live
+from ftops.training.record import FOLDER, RunRecord
+from ftops.training.spec.training_run import run_address
+from ftops.training.sweep.members import Sweep
+from ftops.training.sweep.record import SweepRecord
+
+
+def sweep_of(workspace: Workspace, name: str) -> Choice | None:
+    """What the sweep `name` chose, as its record says; of one that has none yet, how its members stand. None for what is no sweep."""
+    bare = name.removeprefix("TrainingRun/")
+    sweep = workspace.specs.resources.get(run_address(bare))
+    if sweep is not None and not isinstance(sweep, Sweep):
+        return None
+    records = read_records(workspace)
+    recorded = records.get(f"{FOLDER}sweeps/{bare}.yaml")
+    if isinstance(recorded, SweepRecord):
+        return recorded.choice
+    if sweep is None:
+        return None
+    found = [records.get(f"{FOLDER}runs/{each}.yaml") for each in sweep.members]
+    histories = {each.metadata.name: history(each) for each in found if isinstance(each, RunRecord)}
+    digests = {each: histories[each].current if each in histories else None for each in sweep.members}
+    choice = sweep.choice(digests, histories)
+    live = {each.name: find_live(workspace.store, each.name) for each in choice.members}
+    members = tuple(
+        replace(each, phase=run.state.value)
+        if each.phase == RunState.PENDING and (run := live[each.name]) is not None
+        else each
+        for each in choice.members
+    )
+    why = choice.why if not choice.chosen else "`ftops apply` chooses among them"
+    return replace(choice, members=members, chosen="", why=why)
+
+
+def chosen_run(workspace: Workspace, name: str) -> str:
+    """The id of the run that the sweep `name` chose; `name` itself where that is no sweep.
+
+    Raises UsageError where nothing is chosen.
+    """
+    if (found := sweep_of(workspace, name)) is None:
+        return name
+    if found.best is None:
+        raise UsageError(
+            Diagnostic(
+                f"the sweep {name} has chosen nothing: {found.why}",
+                hint=f"name one of its members: {', '.join(each.name for each in found.members)}",
+            )
+        )
+    return run_id(found.best.name, found.best.digest)
+
+
+def refuse_sweep(workspace: Workspace, name: str) -> None:
+    """Raises UsageError where `name` is a sweep, which trains nothing itself."""
+    if (found := sweep_of(workspace, name)) is not None:
+        members = ", ".join(each.name for each in found.members)
+        raise UsageError(Diagnostic(f"{name} is a sweep and trains nothing itself", hint=f"name a member: {members}"))

@@ -1,0 +1,201 @@
+"""The journal of one apply: a line before and after each step, on the disk before anything goes on.
+
+A step that began and has no end was cut off, and the next apply looks at what is there before it does it again. The
+journal serves to know where that was; what exists is always asked of the store, the executor and git.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import json
+import os
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Self
+
+from ftops.errors import Diagnostic, ExternalError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ftops.plan.changes import Json
+
+KEPT: Final = 50
+"""How many journals stay: enough to look back at, and few enough to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a journal: `state` is begin, done or failed; `number` counts the journal's steps from 1."""
+
+    number: int
+    state: str
+    name: str
+    detail: Json
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A journal whose process was cut off: `open` are the steps that began and did not end."""
+
+    path: Path
+    entries: tuple[Entry, ...]
+    open: tuple[Entry, ...]
+
+
+class Journal:
+    """A journal that is being written. Made by `Journal.open`; a context manager that closes its file."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._numbers = itertools.count(1)
+
+    @classmethod
+    def open(cls, folder: Path) -> Journal:
+        """A new journal in `folder` (the store's), which keeps the last ones of those before.
+
+        Raises ExternalError when it can't be written.
+        """
+        path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in journals(folder)[: 1 - KEPT]:
+                old.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            # Tells a journal that is being written from one that was cut off.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sync(folder)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        return cls(path, descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def step(self, name: str, detail: Json = None) -> Iterator[None]:
+        """Write that step `name` begins, and after the block that it is done, or failed and why.
+
+        An interruption (Ctrl-C) writes no end, like a kill. `detail` is JSON without secrets. Fault points, in this
+        order: NAME.begin, NAME.begun, NAME.end, NAME.ended; each is also a point called `journal`, so that
+        `journal:1`, `journal:2`, … are all of them.
+        """
+        number = next(self._numbers)
+        boundary(name, "begin")
+        self._write(number, "begin", name, detail)
+        boundary(name, "begun")
+        try:
+            yield
+        except Exception as error:
+            with contextlib.suppress(ExternalError):  # the error itself matters more than that it is not in the journal
+                self._write(number, "failed", name, f"{type(error).__name__}: {error}")
+            raise
+        boundary(name, "end")
+        self._write(number, "done", name, None)
+        boundary(name, "ended")
+
+    def _write(self, number: int, state: str, name: str, detail: Json) -> None:
+        line = {"number": number, "state": state, "name": name, "detail": detail, "time": time.time()}
+        content = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        try:
+            while content:  # a disk that is nearly full takes a part
+                content = content[os.write(self._descriptor, content) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+
+def interrupted(folder: Path) -> Interrupted | None:
+    """The last journal in `folder` that nobody writes any more, if one of its steps began and did not end."""
+    for path in reversed(journals(folder)):
+        # One that is locked is being written: the one before it counts.
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            entries = tuple(parsed(file.read()))
+            ended = {each.number for each in entries if each.state != "begin"}
+            cut = tuple(each for each in entries if each.number not in ended)
+            return Interrupted(path, entries, cut) if cut else None
+    return None
+
+
+def journals(folder: Path) -> list[Path]:
+    """The journals in `folder`, oldest first."""
+    return sorted(folder.glob("*.jsonl"))
+
+
+def parsed(text: bytes) -> Iterator[Entry]:
+    """The entries of a journal; a line that was cut off in the middle is none."""
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, TypeError):
+            yield Entry(**json.loads(line))
+
+
+def cannot_write(path: Path, error: OSError) -> ExternalError:
+    return ExternalError(
+        Diagnostic(
+            f"cannot write the journal {path}: {error.strerror}",
+            hint="nothing is done without it: make room on this disk, or make it writable",
+        )
+    )
+
+
+def sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---------------------------------------------------------------------------------------- faults on purpose
+
+_passed: Final[Counter[str]] = Counter()
+"""How often each fault point was passed: one process has one `FTOPS_FAULT`."""
+
+
+def boundary(name: str, moment: str) -> None:
+    fault("journal")
+    fault(f"{name}.{moment}")
+
+
+def fault(point: str) -> None:
+    """Do here what the environment's `FTOPS_FAULT=point[:nth]:kill|raise|enospc|hang` says, at the nth passing.
+
+    For tests of what a crash leaves. Raises ExternalError for `raise`, OSError for `enospc`, UsageError when the
+    variable can't be understood.
+    """
+    if not (wanted := os.environ.get("FTOPS_FAULT")):
+        return
+    where, *nth, action = wanted.split(":") if ":" in wanted else (wanted, "")
+    if action not in ("kill", "raise", "enospc", "hang") or len(nth) > 1 or not all(each.isdecimal() for each in nth):
+        raise UsageError(f"FTOPS_FAULT={wanted}: expected point[:nth]:kill|raise|enospc|hang")
+    if where != point:
+        return
+    _passed[point] += 1
+    if _passed[point] != int(nth[0] if nth else 1):
+        return
+    match action:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "raise":
+            raise ExternalError(f"fault on purpose at {point}")
+        case "enospc":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), point)
+        case _:
+            while True:
+                signal.pause()

@@ -1,0 +1,1 @@
+"""What people read of a training: its text, its curves, its page."""
