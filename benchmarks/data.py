@@ -226,7 +226,7 @@ def prepare(file: Path, folder: Path) -> None:
     from ftops.cli import tune
 
     tune()
-    from ftops.datasets.prepare import Origin, prepare
+    from ftops.datasets.prepare.prepare import Origin, prepare
     from ftops.datasets.spec import DatasetSpec
     from ftops.store.store import open_store
 

@@ -24,9 +24,10 @@ from scipy.special import ndtr, ndtri
 
 sys.path.insert(0, str(ROOT))
 
-from ftops.experiments import logs as experiment_logs
 from ftops.experiments.analysis import Look, analyze, wanted
 from ftops.experiments.analysis.stopping_rule import Looking, may_decide
+from ftops.experiments.logs.files import LogFile
+from ftops.experiments.logs.read_files import read
 from ftops.experiments.simulation import STARS, Situation, simulate
 from ftops.experiments.spec.design import Design
 from ftops.experiments.spec.experiment import Experiment
@@ -385,7 +386,7 @@ def looks_at(found: Experiment, situation: Situation, folder: Path, days: Sequen
     looks: list[Look] = []
     for day in days:
         so_far = replace(rows, until=start + day * 86_400)
-        looks.append(analyze(found.spec, experiment_logs.read([experiment_logs.LogFile.named(logs)], so_far), looks))
+        looks.append(analyze(found.spec, read([LogFile.named(logs)], so_far), looks))
         if looks[-1].decided_at is not None:
             break
     return tuple(looks)

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ftops.datasets.record import DatasetRecord
     from ftops.datasets.spec import Dataset
-    from ftops.plan.changes import Change, Observed, Train
-    from ftops.reconcile.observe import Workspace
-    from ftops.training.record import DatasetRecord, RunRecord
+    from ftops.plan.changes import Change
+    from ftops.plan.observed import Observed
+    from ftops.plan.steps import Train
+    from ftops.resources.workspace import Workspace
+    from ftops.training.record import RunRecord
 
 FAMILIES = ("support", "legal", "retail", "medical", "travel")
 NOW = "2026-01-01T00:00:00Z"
@@ -130,9 +133,9 @@ def _write_family(folder: Path, name: str, family: str, number: int) -> None:
 
 def _write_records(workspace: Workspace, observed: Observed, changes: tuple[Change, ...]) -> None:
     from ftops.datasets.spec import Dataset
-    from ftops.plan.changes import LabelVersion, RegisterVersion, Train
+    from ftops.models.results import labelled, model_record
+    from ftops.plan.steps import LabelVersion, RegisterVersion, Train
     from ftops.registry.record_files import dump
-    from ftops.training.results import labelled, model_record
 
     runs: dict[str, RunRecord] = {}
     for change in changes:
@@ -153,14 +156,17 @@ def _dataset_record(change: Change, observed: Observed, dataset: Dataset) -> Dat
     from ftops.datasets.record import (
         CheckReport,
         Counts,
+        DatasetRecord,
         DatasetReport,
+        DatasetStatus,
         Distribution,
         FindingReport,
+        SourceEntry,
         SourceFile,
         SplitReport,
         Statistics,
     )
-    from ftops.training.record import DatasetRecord, DatasetStatus, RecordMetadata, SourceEntry
+    from ftops.resources.record import RecordMetadata
 
     lengths = Distribution(rows=600, total=18840, min=12, mean=31.4, p50=30, p95=48, max=64)
     details = ((70 + number, f"says the same as row {7 + number}") for number in range(12))
@@ -195,8 +201,9 @@ def _dataset_record(change: Change, observed: Observed, dataset: Dataset) -> Dat
 
 
 def _run_record(change: Change, step: Train, observed: Observed) -> RunRecord:
-    from ftops.plan.changes import RunState
-    from ftops.training.record import Attempt, FileEntry, RecordMetadata, RunEntry, RunRecord, RunStatus
+    from ftops.plan.run import RunState
+    from ftops.resources.record import FileEntry, RecordMetadata
+    from ftops.training.record import Attempt, RunEntry, RunRecord, RunStatus
 
     done = RunState.SUCCEEDED
     entry = RunEntry(

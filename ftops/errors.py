@@ -102,3 +102,7 @@ def did_you_mean(name: str, valid: Sequence[str]) -> str:
     if (match := nearest(name, valid)) is not None:
         return f"did you mean {match!r}?"
     return f"valid: {', '.join(valid)}" if 0 < len(valid) <= 20 else ""
+
+
+class RecordConflict(ExternalError):
+    """Two records that can't both be true; caught where results are pushed, to make a branch of them."""

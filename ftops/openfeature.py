@@ -21,7 +21,8 @@ from openfeature.provider import AbstractProvider, Metadata
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where, did_you_mean
 from ftops.experiments.assignment import WHOLE, Allocation, assign, bucket
 from ftops.experiments.spec.experiment import RUNNING, Experiment
-from ftops.specs import PROJECT_FILE, find_root
+from ftops.resources.project import PROJECT_FILE
+from ftops.specs import find_root
 from ftops.specs.files import Files
 from ftops.specs.load import Loading
 

@@ -7,7 +7,9 @@ from ftops.datasets.record import (
     ClusterReport,
     ComponentReport,
     Counts,
+    DatasetRecord,
     DatasetReport,
+    DatasetStatus,
     Distribution,
     FindingReport,
     QualityReport,
@@ -16,7 +18,7 @@ from ftops.datasets.record import (
     Statistics,
     TokenReport,
 )
-from ftops.training.record import DatasetRecord, DatasetStatus, RecordMetadata
+from ftops.resources.record import RecordMetadata
 
 LENGTHS = Distribution(
     rows=9_700, total=3_400_000, min=12, mean=350.52, p50=280, p95=760, max=41_200,

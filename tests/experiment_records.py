@@ -18,7 +18,7 @@ from ftops.experiments.analysis.interim_result import (
     Split,
 )
 from ftops.experiments.record import Conclusion, ExperimentRecord, ExperimentStatus, Phase, PhaseArm, Proposal
-from ftops.training.record import RecordMetadata
+from ftops.resources.record import RecordMetadata
 
 START = date(2026, 9, 1)
 SHA = "0123456789abcdef" * 4

@@ -10,7 +10,7 @@ from ftops.experiments.analysis.interim_result import Rows
 from ftops.experiments.analysis.observations import Observations
 from ftops.experiments.record import ExperimentRecord, ExperimentStatus, Phase, PhaseArm
 from ftops.experiments.spec.experiment import Experiment
-from ftops.training.record import RecordMetadata
+from ftops.resources.record import RecordMetadata
 
 DAY = 20_000
 """2024-10-04."""

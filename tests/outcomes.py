@@ -6,20 +6,9 @@ from dataclasses import replace
 
 import yaml
 
-from ftops.plan.changes import (
-    AddMerged,
-    Analyze,
-    DatasetState,
-    LabelVersion,
-    MakeBaseModel,
-    PrepareData,
-    RegisterVersion,
-    RunHistory,
-    RunState,
-    TrainedRun,
-    run_id,
-)
-from ftops.plan.observed import ExperimentState, VersionState
+from ftops.plan.observed import DatasetState, ExperimentState, RunHistory, TrainedRun, VersionState
+from ftops.plan.run import RunState, run_id
+from ftops.plan.steps import AddMerged, Analyze, LabelVersion, MakeBaseModel, PrepareData, RegisterVersion
 from ftops.reconcile.planner import make_plan
 from ftops.specs import load
 from ftops.training.spec.training_run import run_address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ftops.plan.changes import RunState
+from ftops.plan.run import RunState
 from ftops.training.metrics import Checkpoints, RunView, SavedCheckpoint, Series
 from ftops.training.record import Attempt
 

@@ -333,7 +333,7 @@ def looked(root):
     from ftops.experiments.analysis import Look
     from ftops.experiments.record import ExperimentRecord, ExperimentStatus, Phase, PhaseArm
     from ftops.registry.record_files import dump
-    from ftops.training.record import RecordMetadata
+    from ftops.resources.record import RecordMetadata
 
     out = root / simulated(root, NAME, out="logs/chat-v2/all.jsonl")
     rows = out.read_text().splitlines(keepends=True)

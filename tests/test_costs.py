@@ -10,7 +10,7 @@ import yaml
 
 from ftops.cli.plan import Choice, sealed_plan
 from ftops.errors import SpecError
-from ftops.plan.changes import Address
+from ftops.plan.address import Address
 from ftops.plan.json import plan_from_json, plan_json
 from ftops.plan.text import plan_text
 from ftops.reconcile.observe import open_workspace

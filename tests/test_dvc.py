@@ -12,7 +12,7 @@ import pytest
 
 from ftops.errors import ExternalError, SpecError
 from ftops.git.dvc import add, md5_of, pointers, pull, push
-from ftops.plan.changes import Source
+from ftops.plan.observed import Source
 
 
 def md5(text: str) -> str:

@@ -8,9 +8,10 @@ from typing import get_args
 
 import pytest
 
+from ftops.executors.attempts import runs_of
 from ftops.executors.job_state import JobState
 from ftops.executors.protocol import EXECUTORS, Capabilities, Exists, Gone, Job, Key, Submitted, executor_for, follow
-from ftops.plan.changes import RunState
+from ftops.plan.run import RunState
 from ftops.resources.project import Runner
 from ftops.store import store as stores
 from tests.trainings import KEY, LOCAL, LONG, begun, end, finish, job, kill_all, log, script, seen, submitter, wait
@@ -189,14 +190,14 @@ class TestContract:
 
     def test_the_end_is_seen_in_the_listing_of_the_store(self, store, executor):
         store.write_run(KEY.run, {"id": KEY.run, "name": "tiny-base", "digest": "0" * 64})
-        (run,) = store.runs()
+        (run,) = runs_of(store)
         assert (run.state, run.attempt) == (RunState.PENDING, 0)
         handle = executor.submit(KEY, job(**LONG)).handle
         begun(executor)
-        assert [each.state for each in store.runs()] == [RunState.RUNNING]
+        assert [each.state for each in runs_of(store)] == [RunState.RUNNING]
         executor.stop(handle, 5)
         end(executor, handle)
-        assert [each.state for each in store.runs()] == [RunState.CANCELLED]
+        assert [each.state for each in runs_of(store)] == [RunState.CANCELLED]
         end(executor, executor.submit(Key(KEY.run, 2), job()).handle)
-        (run,) = store.runs()
+        (run,) = runs_of(store)
         assert (run.state, run.attempt, run.step, run.max_steps) == (RunState.SUCCEEDED, 2, 3, 3)

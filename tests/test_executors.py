@@ -16,6 +16,7 @@ import pytest
 from ftops.errors import ExternalError
 from ftops.executors.job_state import JobState, Observation
 from ftops.executors.protocol import Gone, Job, executor_for, follow
+from ftops.files import is_locked
 from ftops.store import store as stores
 from tests.trainings import (
     KEY,
@@ -199,9 +200,9 @@ def test_an_observation_is_killed_only_when_it_did_not_end_by_itself():
 
 def test_a_lock_is_held_by_its_descriptor(tmp_path):
     path = tmp_path / "lock"
-    assert not stores.is_locked(path)
+    assert not is_locked(path)
     with path.open("w") as file:
-        assert not stores.is_locked(path)
+        assert not is_locked(path)
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert stores.is_locked(path)
-    assert not stores.is_locked(path)
+        assert is_locked(path)
+    assert not is_locked(path)

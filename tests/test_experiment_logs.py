@@ -19,8 +19,9 @@ import pytest
 from ftops.errors import ChecksFailed, ExternalError, SpecError
 from ftops.experiments.analysis.observations import Wanted
 from ftops.experiments.assignment import Allocation, Gate, assign, ranges_by_weight
-from ftops.experiments.logs import LogFile, names, read
 from ftops.experiments.logs.aggregate import _codes
+from ftops.experiments.logs.files import LogFile, names
+from ftops.experiments.logs.read_files import read
 
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
 WANTED = Wanted("chat", ALLOCATION, {"rating": "rating", "response_time_ms": "duration"})

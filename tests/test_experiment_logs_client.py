@@ -16,8 +16,9 @@ import pytest
 
 from ftops.experiments.analysis.observations import Wanted
 from ftops.experiments.assignment import Allocation, assign, ranges_by_weight
-from ftops.experiments.logs import ExperimentLog, LogFile, names, read
-from ftops.experiments.logs.client import new_id
+from ftops.experiments.logs.client import ExperimentLog, new_id
+from ftops.experiments.logs.files import LogFile, names
+from ftops.experiments.logs.read_files import read
 
 ROOT = Path(__file__).parents[1]
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))

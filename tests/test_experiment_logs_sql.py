@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ftops.errors import ChecksFailed, ExternalError, SpecError
 from ftops.experiments.analysis.observations import Wanted
 from ftops.experiments.assignment import Allocation, assign, ranges_by_weight
-from ftops.experiments.logs import read_sql
+from ftops.experiments.logs.sql import read_sql
 
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
 WANTED = Wanted("chat", ALLOCATION, {"rating": "rating", "response_time_ms": "duration"})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ftops.errors import RecordConflict
 from ftops.experiments.analysis import analyze
-from ftops.reconcile.observe import _experiment
-from ftops.registry.merge import RecordConflict, merge
+from ftops.experiments.record import experiment_state
+from ftops.registry.merge import merge
 from ftops.registry.record_files import dump, parse
 from tests.looking import experiment, ratings, record
 
@@ -44,8 +45,8 @@ def test_one_look_at_two_data_sets_is_a_conflict(looks):
 
 
 def test_what_planning_needs_of_a_record(looks):
-    state = _experiment(record(*looks))
+    state = experiment_state(record(*looks))
     assert (state.state, state.phase, state.looks, state.traffic) == ("running", "1", 3, 57.14)
     assert (state.fraction, state.verdict, state.decided) == (0.75, "inconclusive", False)
     assert state.mean == pytest.approx(looks[-1].arms["a"].mean)
-    assert _experiment(record()).looks == 0
+    assert experiment_state(record()).looks == 0

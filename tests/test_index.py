@@ -13,12 +13,14 @@ import pytest
 import sqlalchemy as sa
 
 from ftops import index
+from ftops.datasets.record import DatasetRecord
 from ftops.errors import ExternalError, SpecError
 from ftops.experiments.analysis import analyze
 from ftops.index import tables
+from ftops.models.record import ModelRecord
 from ftops.plan.sweep_choice import MemberResult, choose
 from ftops.status.doctor import findings
-from ftops.training.record import DatasetRecord, ModelRecord, RunRecord
+from ftops.training.record import RunRecord
 from ftops.training.sweep.record import SweepRecord
 from tests import projects
 from tests.looking import experiment, ratings

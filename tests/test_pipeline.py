@@ -18,11 +18,12 @@ import pytest
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from ftops.datasets.prepare import Origin, check, prepare, read_manifest, verify
+from ftops.datasets.prepare.manifest import read_manifest, verify
+from ftops.datasets.prepare.prepare import Origin, check, prepare
 from ftops.datasets.read import stored_rows
 from ftops.datasets.spec import DatasetSpec
 from ftops.errors import ChecksFailed, ExternalError, FtopsError
-from ftops.plan.changes import Source
+from ftops.plan.observed import Source
 from ftops.store import process_pool
 from ftops.store.store import open_store
 

@@ -26,9 +26,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ftops.display.text import shown
 from ftops.errors import Diagnostic, PlanError
-from ftops.plan.changes import Observed, Run, RunState, Source, run_id
-from ftops.plan.step_text import estimate_text, shown, step_text
+from ftops.plan.observed import Observed, Source
+from ftops.plan.run import Run, RunState, run_id
+from ftops.plan.step_text import estimate_text, step_text
 from ftops.reconcile.planner import make_plan
 from ftops.training.spec.training_run import run_address
 from tests.outcomes import applied, read

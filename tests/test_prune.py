@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ftops.datasets.record import Counts, DatasetReport, SplitReport
+from ftops.datasets.record import Counts, DatasetRecord, DatasetReport, DatasetStatus, SplitReport
 from ftops.registry.merge import merge
-from ftops.training.record import DatasetRecord, DatasetStatus, RecordMetadata
+from ftops.resources.record import RecordMetadata
 
 SPLITS = {"train": SplitReport(rows=2, bytes=20, sha256="0" * 64)}
 

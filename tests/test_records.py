@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ftops.errors import ExternalError
-from ftops.plan.changes import RunState
-from ftops.registry.merge import RecordConflict, merge
+from ftops.datasets.record import DatasetRecord
+from ftops.errors import ExternalError, RecordConflict
+from ftops.plan.run import RunState
+from ftops.registry.merge import merge
 from ftops.registry.record_files import dump, is_record, parse
-from ftops.training.record import Attempt, DatasetRecord, RunEntry, RunRecord, RunStatus
+from ftops.training.record import Attempt, RunEntry, RunRecord, RunStatus
 
 DIGEST = "0123456789ab" + "c" * 52
 PATH = "registry/runs/base.yaml"

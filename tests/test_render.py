@@ -11,27 +11,15 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from ftops.display.numbers import clock
+from ftops.display.text import clean
 from ftops.errors import Diagnostic, PlanError, Severity, Where
-from ftops.plan.changes import (
-    Action,
-    Address,
-    Change,
-    ChangeClass,
-    CommitRecords,
-    FetchData,
-    LabelVersion,
-    MakeBaseModel,
-    Plan,
-    PrepareData,
-    Reason,
-    RegisterVersion,
-    Seal,
-    Train,
-)
+from ftops.plan.address import Address
+from ftops.plan.changes import Action, Change, ChangeClass, Plan, Reason, Seal
 from ftops.plan.estimates import Estimate
 from ftops.plan.json import diagnostics_json, plan_from_json, plan_json, saved_seal
 from ftops.plan.markdown import diagnostics_github, plan_markdown
-from ftops.plan.step_text import clean, clock
+from ftops.plan.steps import CommitRecords, FetchData, LabelVersion, MakeBaseModel, PrepareData, RegisterVersion, Train
 from ftops.plan.text import diagnostics_text, plan_text
 from ftops.status.text import status_json, status_text, training_text
 

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from ftops.registry.merge import RecordConflict, merge
+from ftops.errors import RecordConflict
+from ftops.registry.merge import merge
 from ftops.registry.record_files import parse
 from ftops.training.record import RunRecord
 from tests import projects

@@ -14,16 +14,17 @@ from ftops.datasets.diff import compare, prepared_version, read_version, row_dif
 from ftops.datasets.formats import lines, parts
 from ftops.datasets.read import DataFile, Form
 from ftops.datasets.read.row_index import matched, read_index, row_index
-from ftops.datasets.record import Counts, DatasetReport
+from ftops.datasets.record import Counts, DatasetRecord, DatasetReport, DatasetStatus
 from ftops.datasets.report.diff import diff_json, diff_text
 from ftops.datasets.spec import DatasetSpec
 from ftops.errors import PlanError, UsageError
-from ftops.plan.changes import Action, Address, Change, ChangeClass, Plan, RowChanges
+from ftops.plan.address import Address
+from ftops.plan.changes import Action, Change, ChangeClass, Plan, RowChanges
 from ftops.plan.json import plan_from_json, plan_json
 from ftops.plan.markdown import plan_markdown
 from ftops.plan.text import plan_text
+from ftops.resources.record import RecordMetadata
 from ftops.store.store import Store
-from ftops.training.record import DatasetRecord, DatasetStatus, RecordMetadata
 
 
 @pytest.fixture

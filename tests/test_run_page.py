@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from ftops.plan.changes import RunState
+from ftops.plan.run import RunState
 from ftops.training.metrics import Series
 from ftops.training.report.curve_text import FINE, HEIGHT, PLAIN, curve_lines
 from ftops.training.report.curves_chart import loss_picture

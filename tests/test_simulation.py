@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from ftops.experiments import logs
 from ftops.experiments.analysis import wanted
 from ftops.experiments.analysis.interim_result import Rows
 from ftops.experiments.assignment import assign
+from ftops.experiments.logs.files import LogFile
+from ftops.experiments.logs.read_files import read
 from ftops.experiments.simulation import Situation, simulate
 from ftops.experiments.spec.experiment import Experiment
 from tests.projects import document
@@ -115,10 +116,10 @@ def test_every_row_is_one_that_can_be_analysed(name, tmp_path):
     spec = experiment(METRICS[name], covariate="before", coverage=0.7)
     found = rows(spec, units=300)
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in found))
-    read = logs.read([logs.LogFile.named(tmp_path / "rows.jsonl")], wanted(spec))
-    assert read.rows == Rows(read=len(found), kept=len(found))
-    assert read.simulated
-    assert read.units == len(unit_arms(found))
+    taken = read([LogFile.named(tmp_path / "rows.jsonl")], wanted(spec))
+    assert taken.rows == Rows(read=len(found), kept=len(found))
+    assert taken.simulated
+    assert taken.units == len(unit_arms(found))
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_one_others():

@@ -13,9 +13,10 @@ from click.testing import CliRunner
 
 from ftops.cli.schema import schema
 from ftops.cli.validate import validate
+from ftops.digests import digest
 from ftops.documents.yaml_positions import MAX_BYTES, plain, read_documents
 from ftops.errors import SpecError, UsageError
-from ftops.plan.changes import Address, digest
+from ftops.plan.address import Address
 from ftops.plan.text import diagnostics_text
 from ftops.specs import MODELS, find_root, json_schema, load, read_project
 

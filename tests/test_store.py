@@ -18,10 +18,13 @@ from pathlib import Path
 import pytest
 
 from ftops.errors import ExternalError
+from ftops.executors.attempts import observe_attempt, runs_of
 from ftops.executors.job_state import JobState
-from ftops.plan.changes import RunState
+from ftops.files import cannot_write, publish_folder, write_atomic
+from ftops.plan.run import RunState
 from ftops.store import store as stores
-from ftops.store.store import Store, observe_attempt, open_store, publish_folder, write_atomic
+from ftops.store.digest_cache import file_identity
+from ftops.store.store import Store, open_store
 
 RUN = "tiny-base-0123456789ab"
 
@@ -53,7 +56,7 @@ def test_reading_a_store_that_is_not_there_makes_nothing(tmp_path):
     store = Store(tmp_path / "absent" / ".ftops")
     (tmp_path / "file").write_text("text")
     os.utime(tmp_path / "file", (1, 1))
-    assert list(store.runs()) == []
+    assert list(runs_of(store)) == []
     assert store.attempts(RUN) == []
     assert store.read_run(RUN) is None
     assert store.file_digest(tmp_path / "file").startswith("sha256:")
@@ -106,7 +109,7 @@ def test_a_read_only_place_is_named(nobody):
 
 @pytest.mark.parametrize(("number", "hint"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "make it writable")])
 def test_an_error_of_the_disk_says_what_to_do(number, hint):
-    error = stores.cannot_write(Path("x/y"), OSError(number, os.strerror(number)))
+    error = cannot_write(Path("x/y"), OSError(number, os.strerror(number)))
     assert error.diagnostics[0].summary == f"cannot write x/y: {os.strerror(number)}"
     assert hint in error.diagnostics[0].hint
     assert error.exit_code == 7
@@ -321,7 +324,7 @@ def test_where_an_attempt_stands(store, files, state, signal_number, killed):
 def test_an_exit_code_of_0_is_not_yet_a_success(store, last, state):
     folder = attempt(store, handle={}, result=OK)
     (folder / "events.jsonl").write_text('{"event": "log", "step": 3, "maxSteps": 9}\n' * 5000 + last)
-    (run,) = store.runs()
+    (run,) = runs_of(store)
     assert run.state is state
     assert (run.id, run.name, run.digest, run.attempt) == (RUN, "tiny-base", "0" * 64, 1)
     assert run.max_steps == 9
@@ -332,7 +335,7 @@ def test_the_last_attempt_counts(store):
     attempt(store, 10, handle={}, result={**OK, "exitCode": 4})
     (store.root / "runs" / RUN / "attempt-011").mkdir()
     assert store.attempts(RUN) == [2, 10]
-    (run,) = store.runs()
+    (run,) = runs_of(store)
     assert (run.attempt, run.state, run.detail) == (10, RunState.FAILED, "exit code 4")
 
 
@@ -343,7 +346,7 @@ def test_what_is_no_run_is_not_listed(store):
     (store.root / "runs" / "torn").mkdir()
     (store.root / "runs" / "torn" / "run.json").write_text('{"id": ')
     attempt(store)
-    assert [(run.id, run.state) for run in store.runs()] == [(RUN, RunState.PENDING)]
+    assert [(run.id, run.state) for run in runs_of(store)] == [(RUN, RunState.PENDING)]
 
 
 # ----------------------------------------------------------------------------------------------- content hashes
@@ -390,7 +393,7 @@ def test_a_change_of_content_is_seen_behind_a_restored_time(store, tmp_path, pat
 def test_a_damaged_cache_is_no_harm(store, tmp_path, patient):
     expected = old(tmp_path / "file", "text")
     time.sleep(0.1)
-    identity = stores.file_identity((tmp_path / "file").stat())
+    identity = file_identity((tmp_path / "file").stat())
     (store.cache / "digests.tsv").write_bytes(b"\xff\n1:2\tsha256:short\n" + identity.encode() + b"\tsha256:12")
     assert store.file_digest(tmp_path / "file") == expected
     assert Store(store.root).file_digest(tmp_path / "file") == expected
@@ -421,7 +424,7 @@ def test_a_file_that_changes_while_it_is_read(store, tmp_path, monkeypatch):
 
 
 def test_ten_thousand_hashes_are_cheap(store, tmp_path):
-    identity = stores.file_identity((store.root / ".gitignore").stat())
+    identity = file_identity((store.root / ".gitignore").stat())
     with (store.cache / "digests.tsv").open("w") as file:
         file.writelines(f"{number}{identity}\tsha256:{'0' * 64}\n" for number in range(1, 10_000))
         file.write(f"{identity}\tsha256:{'1' * 64}\n")

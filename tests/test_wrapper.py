@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ftops.executors import wrapper
-from ftops.store.store import is_locked
+from ftops.files import is_locked
 
 WRAPPER = Path(wrapper.__file__)
 

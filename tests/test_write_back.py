@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from ftops.errors import ExternalError, UsageError
-from ftops.plan.changes import RunState
+from ftops.errors import ExternalError, RecordConflict, UsageError
+from ftops.models.record import ModelRecord
+from ftops.plan.run import RunState
 from ftops.reconcile import write_back
 from ftops.reconcile.observe import open_workspace
 from ftops.reconcile.write_back import RESULT_BYTES, WriteBack, read_results
-from ftops.registry.merge import RecordConflict
 from ftops.registry.record_files import dump, parse
-from ftops.training.record import Attempt, FileEntry, ModelRecord, RunEntry, RunRecord, RunStatus
+from ftops.resources.record import FileEntry
+from ftops.training.record import Attempt, RunEntry, RunRecord, RunStatus
 from tests import projects
 from tests.projects import commit_all, dataset, edit, git, trailers
 

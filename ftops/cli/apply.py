@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
-    from ftops.plan.changes import Address, Observed, Plan
+    from ftops.plan.address import Address
+    from ftops.plan.changes import Plan
+    from ftops.plan.observed import Observed
+    from ftops.plan.steps import Resume
     from ftops.reconcile.apply import Applied
-    from ftops.reconcile.observe import Workspace
-    from ftops.training.follow import Resume
+    from ftops.resources.workspace import Workspace
 
 
 EXAMPLES: Final = """\b
@@ -176,9 +178,10 @@ def _where(workspace: Workspace, made: Plan, observed: Observed, chosen: Mapping
     """The checkpoint that each chosen run begins at. Raises UsageError where it will not begin, or there is no such one."""
     if not chosen:
         return {}
-    from ftops.plan.changes import Address, RunState, Train
+    from ftops.plan.address import Address
+    from ftops.plan.run import RunState
+    from ftops.plan.steps import Resume, Train
     from ftops.status.run_checkpoints import choose
-    from ftops.training.follow import Resume
 
     steps = {step.run: step for change in made.changes for step in change.steps if isinstance(step, Train)}
     found = {}
@@ -216,7 +219,7 @@ def _catch_up(workspace: Workspace, *, writes: bool) -> None:
         if left := catch_up(workspace):
             click.echo(left, err=True)
     if writes and workspace.specs.project.spec.index is not None:
-        from ftops.reconcile.write_back import update_index
+        from ftops.index.update import update_index
 
         if left := update_index(workspace):
             click.echo(left, err=True)

@@ -11,7 +11,7 @@ import click
 from ftops.errors import Diagnostic, ExternalError, UsageError
 
 if TYPE_CHECKING:
-    from ftops.registry.record_files import Record
+    from ftops.resources.record import Record
 
 
 @click.command(epilog="Example:  ftops commit results")
@@ -23,6 +23,7 @@ def commit(start: Path, folder: Path, *, push: bool | None) -> None:
 
     Every file is checked against the schema of records first; anything else below FOLDER is refused.
     """
+    from ftops.index.update import update_index
     from ftops.reconcile import write_back
     from ftops.reconcile.observe import open_workspace
 
@@ -37,7 +38,7 @@ def commit(start: Path, folder: Path, *, push: bool | None) -> None:
     trailers = {"Ftops-Input-Commit": _input_commit(records.values()) or head or "none"}
     subject = f"ftops: results of {names}"
     written = write_back.commit(workspace.repository, workspace, records, subject, trailers, push=push)
-    if left := write_back.update_index(workspace):
+    if left := update_index(workspace):
         click.echo(left, err=True)
     if not written.complete:
         raise ExternalError(

@@ -29,9 +29,9 @@ from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from ftops.datasets.diff import Version
-    from ftops.plan.changes import Json
-    from ftops.reconcile.observe import Workspace
-    from ftops.training.record import DatasetRecord
+    from ftops.datasets.record import DatasetRecord
+    from ftops.digests import Json
+    from ftops.resources.workspace import Workspace
 
 SHOWN: Final = 20
 
@@ -106,8 +106,8 @@ def check(
     """
     from ftops.datasets.report.check import check_json, check_text, findings_csv
     from ftops.datasets.report.page import dataset_page
+    from ftops.files import write_atomic
     from ftops.plan.json import as_json
-    from ftops.store.store import write_atomic
 
     everything = how.pop("everything")
     with scratch() as folder, bar() as progress:
@@ -145,10 +145,10 @@ def add(start: Path, path: Path, options: Options, name: str | None, on_invalid:
 
     A file in a folder that DVC tracks as a whole is tracked with that folder. Commit the pointer and the spec after it.
     """
-    from ftops.datasets import prepare
+    from ftops.datasets.prepare.prepare import check
+    from ftops.files import write_atomic
     from ftops.git import dvc
     from ftops.specs import find_root
-    from ftops.store.store import write_atomic
 
     root = find_root(start)
     place = _below(root, path)
@@ -158,7 +158,7 @@ def add(start: Path, path: Path, options: Options, name: str | None, on_invalid:
     looked_at = given([str(path)], options, onInvalid=on_invalid)
     text = _spec_text(name, place, looked_at, options)
     with scratch() as folder, bar() as progress:
-        report = prepare.check(looked_at.spec, looked_at.root, Path(folder), progress).report
+        report = check(looked_at.spec, looked_at.root, Path(folder), progress).report
     if not report.valid:
         raise ChecksFailed(
             Diagnostic(f"{place} is not valid: nothing was added", hint=f"see why: ftops dataset check {path}")
@@ -295,8 +295,8 @@ def _version(start: Path, side: str, options: Options, folder: Path) -> Version:
 
 def _record(workspace: Workspace, name: str, revision: str) -> DatasetRecord:
     """The record of data set `name` now, or in a git revision. Raises UsageError where there is none."""
+    from ftops.datasets.record import DatasetRecord
     from ftops.registry.record_files import parse
-    from ftops.training.record import DatasetRecord
 
     if not revision:
         records = records_of(workspace)
@@ -331,8 +331,8 @@ def prune(start: Path, names: tuple[str, ...], *, yes: bool) -> None:
 
     Records stay. Rows that are needed again are prepared anew, as long as their source can be had.
     """
+    from ftops.index.update import update_index
     from ftops.reconcile.observe import open_workspace
-    from ftops.reconcile.write_back import update_index
     from ftops.retention import prune as pruning
 
     workspace = open_workspace(start)

@@ -14,10 +14,10 @@ from ftops.cli.dataset_options import KIND, Options, given, is_name, name_of
 from ftops.errors import Diagnostic, UsageError
 
 if TYPE_CHECKING:
-    from ftops.datasets.prepare import Checked
-    from ftops.plan.changes import Json
-    from ftops.reconcile.observe import Workspace
-    from ftops.training.record import DatasetRecord
+    from ftops.datasets.prepare.prepare import Checked
+    from ftops.datasets.record import DatasetRecord
+    from ftops.digests import Json
+    from ftops.resources.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]
 """Is told the stage, how much is done, and of how much."""
@@ -50,7 +50,7 @@ def names_a_dataset(targets: Sequence[str]) -> bool:
 def _look_at_files(
     targets: Sequence[str], options: Options, how: dict[str, Any], work: tuple[Path, Progress]
 ) -> Checked:
-    from ftops.datasets import prepare
+    from ftops.datasets.prepare.prepare import check
 
     others = _named(how["against"])
     folder, progress = work
@@ -60,7 +60,7 @@ def _look_at_files(
         # In a spec a path is relative to the project; here it may be any.
         statistics = spec.statistics.model_copy(update={"tokenizer": str(tokenizer.absolute())})
         spec = spec.model_copy(update={"statistics": statistics})
-    return prepare.check(spec, looked_at.root, folder, progress, others=others)
+    return check(spec, looked_at.root, folder, progress, others=others)
 
 
 def _checks(how: dict[str, Any], against: list[str]) -> list[Json]:
@@ -87,7 +87,7 @@ def _named(paths: Iterable[Path]) -> dict[str, Path]:
 
 def _look_at_dataset(start: Path, name: str, work: tuple[Path, Progress]) -> Checked:
     """By its own spec; data sets that it is compared with are taken as they were prepared."""
-    from ftops.datasets import prepare
+    from ftops.datasets.prepare.prepare import check
     from ftops.datasets.spec import Dataset
     from ftops.specs import find_one, find_root
 
@@ -97,7 +97,7 @@ def _look_at_dataset(start: Path, name: str, work: tuple[Path, Progress]) -> Che
         raise TypeError(f"{name} was read as {type(found).__name__}")
     folder, progress = work
     others = _prepared(start, found.spec.others) if found.spec.others else {}
-    return prepare.check(found.spec, root, folder, progress, others=others)
+    return check(found.spec, root, folder, progress, others=others)
 
 
 def _prepared(start: Path, names: Iterable[str]) -> dict[str, Path]:
@@ -115,8 +115,8 @@ def _prepared(start: Path, names: Iterable[str]) -> dict[str, Path]:
 
 def records_of(workspace: Workspace) -> dict[str, DatasetRecord]:
     """The records of data sets by name."""
-    from ftops.reconcile.observe import read_records
-    from ftops.training.record import DatasetRecord
+    from ftops.datasets.record import DatasetRecord
+    from ftops.registry.read import read_records
 
     records = read_records(workspace).values()
     return {each.metadata.name: each for each in records if isinstance(each, DatasetRecord)}

@@ -21,7 +21,7 @@ from ftops.resources.fields import NAME_PATTERN
 
 if TYPE_CHECKING:
     from ftops.datasets.read import DataFile
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 KIND: Final = "Dataset"
 DELIMITERS: Final = {",": ",", ";": ";", "|": "|", "tab": "\t"}

@@ -9,8 +9,8 @@ import click
 from ftops.cli import text_or_json, wants_color
 
 if TYPE_CHECKING:
+    from ftops.digests import Json
     from ftops.errors import Diagnostic
-    from ftops.plan.changes import Json
     from ftops.specs.axolotl_config import Finding
 
 LARGEST: Final = 1 << 20

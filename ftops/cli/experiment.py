@@ -18,8 +18,8 @@ import click
 
 from ftops.cli import text_or_json, wants_color
 from ftops.datasets.finding import Finding
+from ftops.digests import Json
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, SpecError, UsageError
-from ftops.plan.changes import Json
 from ftops.plan.text import diagnostics_text
 from ftops.resources.fields import NAME_PATTERN
 
@@ -79,9 +79,9 @@ def assign(project: Path, name: str, units: tuple[str, ...], form: str) -> None:
     A unit is what the spec's `unit` says: an id of a user or of a session. `-` reads them from stdin, one a line.
     Models are not looked up. The bucket is where the hash puts the unit, from 0 to below 1, as in the `ranges` of a spec.
     """
+    from ftops.display.figure import Table
+    from ftops.display.table import table_lines
     from ftops.experiments import assignment
-    from ftops.experiments.report.figures import Table
-    from ftops.experiments.report.text import table_lines
     from ftops.plan.json import as_json
 
     allocation = _find(project, name)[0].allocation
@@ -184,8 +184,8 @@ def _write(out: str, rows: Iterable[dict[str, Any]], units: int) -> None:
     """Writes simulated rows, and says beside them what they are."""
     import orjson  # not needed for anything else here
 
-    from ftops.plan.step_text import clean
-    from ftops.store.store import write_atomic
+    from ftops.display.text import clean
+    from ftops.files import write_atomic
 
     file = sys.stdout.buffer if out == STDIN else BytesIO()
     count = 0
@@ -270,9 +270,8 @@ def _past(found: Experiment, root: Path | None, *, with_looks: bool = True) -> _
     """What was seen before of an experiment. Raises SpecError where its looks are of other arms than the spec's."""
     from ftops.experiments.record import ExperimentRecord
     from ftops.registry.record_files import parse
-    from ftops.training.record import FOLDER
 
-    path = f"{FOLDER}experiments/{found.metadata.name}.yaml"
+    path = ExperimentRecord.path_of(found.metadata.name)
     if root is None or not (root / path).is_file():
         return _Past()
     record = parse(path, (root / path).read_bytes())
@@ -313,14 +312,15 @@ def _look(
     found: Experiment, root: Path | None, logs: tuple[Path, ...], past: _Past, fractions: tuple[float, ...] = ()
 ) -> tuple[Look, tuple[Finding, ...]]:
     """A look at the logs, and the first of the rows that can't be used."""
-    from ftops.experiments import logs as experiment_logs
     from ftops.experiments.analysis import analyze as take
     from ftops.experiments.analysis import wanted
     from ftops.experiments.interim_analysis import read_logs
+    from ftops.experiments.logs.files import LogFile
+    from ftops.experiments.logs.read_files import read
 
     rows = wanted(found, past.since, past.until)
     if logs:
-        observations = experiment_logs.read([experiment_logs.LogFile.named(each) for each in logs], rows)
+        observations = read([LogFile.named(each) for each in logs], rows)
     else:
         observations = read_logs(root or Path(), found, rows)
     return take(found.spec, observations, past.looks, fractions), observations.faults
@@ -328,7 +328,7 @@ def _look(
 
 def _tell(faults: Sequence[Finding], look: Look) -> None:
     """Which rows could not be used, beside the result."""
-    from ftops.plan.step_text import clean
+    from ftops.display.text import clean
 
     for each in faults[:MOST_FAULTS]:
         where = f"row {each.row}, {each.field}" if each.field else f"row {each.row}"

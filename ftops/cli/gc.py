@@ -39,7 +39,7 @@ def gc(start: Path, form: str, older: int, *, yes: bool) -> None:
     those that are checked out. What goes on, and what that began from, is never touched. As JSON nothing is removed without
     --yes.
     """
-    from ftops.plan.changes import FORMAT_VERSION
+    from ftops.plan.address import FORMAT_VERSION
     from ftops.plan.json import as_json
     from ftops.reconcile.observe import open_workspace
     from ftops.retention.gc import collect, find

@@ -40,7 +40,7 @@ def import_config(config: BinaryIO, name: str | None, out: Path | None) -> None:
 
     Exits with 3 where something stands in the way.
     """
-    from ftops.store.store import write_atomic
+    from ftops.files import write_atomic
 
     text = _specs(config.name, config.read(LARGEST + 1), name or _slug(Path(config.name).stem))
     if out is None:

@@ -21,11 +21,11 @@ def rebuild(start: Path) -> None:
 
     `ftops apply` and `ftops commit` do it after their changes.
     """
-    from ftops.reconcile import write_back
+    from ftops.index.update import index_url, rebuild_index
     from ftops.reconcile.observe import open_workspace
 
     workspace = open_workspace(start)
-    url = write_back.index_url(workspace)
+    url = index_url(workspace)
     if url is None:
         raise UsageError(
             Diagnostic(
@@ -33,5 +33,5 @@ def rebuild(start: Path) -> None:
                 hint="add to its spec, for example:  index: sqlite:///.ftops/index.db",
             )
         )
-    for table, rows in write_back.rebuild_index(workspace, url).items():
+    for table, rows in rebuild_index(workspace, url).items():
         click.echo(f"{table}: {rows}")

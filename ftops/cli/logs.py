@@ -38,10 +38,10 @@ def logs(start: Path, name: str, attempt: int | None, *, follow: bool) -> None:
 
     NAME is a TrainingRun, whose newest training is meant, or the id of a training (NAME-DIGEST).
     """
+    from ftops.executors.attempts import observe_attempt
     from ftops.reconcile.observe import open_workspace
     from ftops.status.run import require_live
     from ftops.status.sweep import chosen_run
-    from ftops.store.store import observe_attempt
 
     workspace = open_workspace(start)
     store = workspace.store
@@ -64,7 +64,8 @@ def logs(start: Path, name: str, attempt: int | None, *, follow: bool) -> None:
 
 def _print(folder: Path, *, follow: bool) -> Observation | None:
     """Copy the log of an attempt to stdout; with `follow` until its job has ended. Where the job stood at last."""
-    from ftops.store.store import observe_attempt, open_regular
+    from ftops.executors.attempts import observe_attempt
+    from ftops.files import open_regular
 
     out = sys.stdout.buffer
     offset = 0
@@ -86,7 +87,7 @@ def _print(folder: Path, *, follow: bool) -> Observation | None:
 def _next_attempt(store: Store, run_id: str, number: int, job: Observation | None) -> int | None:
     """The attempt that came after one that has ended; waited for a little where an apply may be about to begin it."""
     from ftops.executors.job_state import JobState
-    from ftops.store.store import is_locked
+    from ftops.files import is_locked
 
     succeeded = job is not None and job.state is JobState.SUCCEEDED
     deadline = time.monotonic() + (0.0 if succeeded else RETRY_SECONDS)

@@ -20,8 +20,9 @@ from ftops.plan.text import plan_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ftops.plan.changes import Observed, Plan
-    from ftops.reconcile.observe import Workspace
+    from ftops.plan.changes import Plan
+    from ftops.plan.observed import Observed
+    from ftops.resources.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def sealed_plan(
     The TrainingRuns `begins` go on also where they were stopped; each may say where.
     """
     from ftops.datasets.diff import with_rows
-    from ftops.plan.changes import Address
+    from ftops.plan.address import Address
     from ftops.reconcile.observe import observe
     from ftops.reconcile.planner import make_plan, make_seal
     from ftops.training.configs import check_resumes, render_plan
@@ -110,8 +111,8 @@ def sealed_plan(
 @click.pass_obj
 def plan(start: Path, form: str, out: Path | None, choice: Choice, *, explain: bool, detailed_exitcode: bool) -> None:
     """Show what apply would do, and why. Nothing is changed, fetched or run."""
+    from ftops.files import write_atomic
     from ftops.reconcile.observe import open_workspace
-    from ftops.store.store import write_atomic
 
     if explain and form != "text":
         raise UsageError(Diagnostic("--explain goes with --format text only"))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from ftops.cli import wants_color
-from ftops.plan.step_text import clock, step_text
+from ftops.display.numbers import clock
+from ftops.plan.step_text import step_text
 from ftops.plan.text import diagnostics_text
 from ftops.reconcile.apply import ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
 from ftops.status.text import training_text
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from ftops.plan.changes import Address
+    from ftops.plan.address import Address
 
 QUIET_SECONDS = 10.0
 """Between two plain lines about the same training."""

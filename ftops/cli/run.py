@@ -14,8 +14,8 @@ from ftops.cli.confirm_removal import ask_to_remove
 from ftops.errors import ChecksFailed, Diagnostic, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from ftops.plan.changes import Run
-    from ftops.reconcile.observe import Workspace
+    from ftops.plan.run import Run
+    from ftops.resources.workspace import Workspace
     from ftops.training.metrics import Checkpoints, RunView
 
 SHOW: Final = """\b
@@ -42,7 +42,7 @@ def run() -> None:
 @click.pass_obj
 def render(start: Path, name: str) -> None:
     """Print the Axolotl config of TrainingRun NAME, as its first attempt gets it."""
-    from ftops.plan.changes import Address
+    from ftops.plan.address import Address
     from ftops.reconcile.observe import observe, open_workspace
     from ftops.reconcile.planner import make_plan
     from ftops.status.sweep import refuse_sweep
@@ -91,7 +91,7 @@ def show(start: Path, name: str, page: Path | None, form: str) -> None:
             return
     view = read_run(workspace, chosen_run(workspace, name))
     if page is not None:
-        from ftops.store.store import write_atomic
+        from ftops.files import write_atomic
         from ftops.training.report.page import run_page
 
         write_atomic(page, run_page(view))

@@ -16,7 +16,8 @@ from ftops.cli import text_or_json, wants_color
 from ftops.status.text import status_json, status_text
 
 if TYPE_CHECKING:
-    from ftops.reconcile.observe import Standing, Workspace
+    from ftops.resources.workspace import Workspace
+    from ftops.status.resources import Standing
 
 EVERY: Final = 1.0
 QUIET_SECONDS: Final = 10.0
@@ -43,7 +44,8 @@ def status(start: Path, form: str, *, watch: bool) -> None:
     With --watch a terminal is drawn anew every second; elsewhere each change is a line (of text, or of JSON). Ctrl-C only ends
     the watching.
     """
-    from ftops.reconcile.observe import observe, open_workspace, standings
+    from ftops.reconcile.observe import observe, open_workspace
+    from ftops.status.resources import standings
 
     workspace = open_workspace(start)
     if not watch:
@@ -57,9 +59,11 @@ def status(start: Path, form: str, *, watch: bool) -> None:
 
 def _views(workspace: Workspace) -> Iterator[tuple[Standing, ...]]:
     """Where everything stands, every second, until nothing goes on."""
-    from ftops.plan.changes import RunState
-    from ftops.reconcile.observe import live_runs, observe, standings
-    from ftops.store.store import is_locked
+    from ftops.files import is_locked
+    from ftops.plan.run import RunState
+    from ftops.reconcile.observe import observe
+    from ftops.status.resources import standings
+    from ftops.training.live import live_runs
 
     observed = observe(workspace)
     while True:

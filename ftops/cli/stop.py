@@ -34,7 +34,7 @@ def stop(start: Path, name: str, grace: int) -> None:
     checkpoint. A changed spec is another training, and is trained. Of a training that has ended, what merges its adapter is
     stopped: the next apply merges it.
     """
-    from ftops.plan.changes import RunState
+    from ftops.plan.run import RunState
     from ftops.reconcile.apply.stop import merging, stop_merging
     from ftops.reconcile.apply.stop import stop as end
     from ftops.reconcile.observe import open_workspace

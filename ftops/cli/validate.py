@@ -14,7 +14,8 @@ from ftops.errors import Diagnostic, Severity, SpecError
 from ftops.plan.json import diagnostics_json
 from ftops.plan.markdown import diagnostics_github
 from ftops.plan.text import diagnostics_text
-from ftops.specs import PROJECT_FILE, find_root, read_project
+from ftops.resources.project import PROJECT_FILE
+from ftops.specs import find_root, read_project
 
 EXAMPLES: Final = """\b
 Examples:

@@ -14,17 +14,19 @@ from ftops.datasets.read import DataFile, Form, Reading, read_rows
 from ftops.datasets.read.row_index import NAME, RowIndex, batch_index, matched, read_index
 from ftops.datasets.report.diff import DiffedSide, PlacedRow, RowDiff
 from ftops.datasets.spec import OUTPUTS, Dataset, DatasetSpec, OutputFormat, Shape, SourceSpec
+from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
-from ftops.plan.changes import Change, Json, Observed, Plan, RowChanges
+from ftops.plan.changes import Change, Plan, RowChanges
+from ftops.plan.observed import Observed
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from ftops.specs import Specs
+    from ftops.datasets.record import DatasetRecord
+    from ftops.resources.specs import Specs
     from ftops.store.store import Store
-    from ftops.training.record import DatasetRecord
 
 READ_AS: Final[Mapping[OutputFormat, Shape]] = {
     "alpaca": "instruction",

@@ -18,7 +18,7 @@ from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 from ftops.datasets.checks.rows import MESSAGES, TOOLS
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,12 +5,14 @@ Nothing here is a row or a part of one: it is committed.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from ftops.plan.changes import Json
+from ftops.digests import Json
+from ftops.plan.observed import DatasetState, Source
 from ftops.resources.fields import Strict
+from ftops.resources.record import Digest, Record
 
 
 class SourceFile(Strict):
@@ -151,3 +153,54 @@ class DatasetReport(Strict):
     found: dict[str, int] = Field(default_factory=dict)
     findings: tuple[FindingReport, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class SourceEntry(Strict):
+    """Which content a file of a spec had: its digest, and that of the DVC pointer that covered it."""
+
+    digest: str
+    pointer: str | None = None
+
+
+class DatasetStatus(Strict):
+    """`pruned`: its prepared rows were removed on purpose; what is known of them stays. `same_rows` are digests that it had
+    before, with the same rows: only what is reported of them was another."""
+
+    phase: Literal["prepared", "pruned"]
+    digest: Digest
+    inputs: Json
+    same_rows: tuple[Digest, ...] = ()
+    sources: dict[str, SourceEntry]
+    report: DatasetReport
+    prepared_at: str
+    input_commit: str | None = None
+
+
+class DatasetRecord(Record):
+    folder: ClassVar = "datasets"
+
+    kind: Literal["DatasetRecord"] = "DatasetRecord"
+    status: DatasetStatus
+
+    def input_commits(self) -> tuple[str | None, ...]:
+        """The commits that its content was made from."""
+        return (self.status.input_commit,)
+
+
+def merge_datasets(tip: DatasetRecord, mine: DatasetRecord) -> DatasetRecord:
+    """`mine`, unless it says the same, or prunes what is not the current version any more."""
+    same = tip.status.digest == mine.status.digest
+    if mine.status.phase == "pruned":
+        return mine if same else tip
+    splits = tip.status.report.splits == mine.status.report.splits
+    return tip if same and splits and tip.status.phase == mine.status.phase else mine
+
+
+def dataset_state(record: DatasetRecord) -> DatasetState:
+    sources = {
+        path: Source(path, entry.digest, entry.pointer, present=False) for path, entry in record.status.sources.items()
+    }
+    status = record.status
+    train = status.report.splits.get("train")
+    rows = None if train is None else train.rows
+    return DatasetState(status.digest, status.inputs, sources, status.phase == "pruned", status.same_rows, rows)

@@ -10,21 +10,12 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ftops.datasets.checks import DEFAULT, Check
+from ftops.digests import Json, digest
 from ftops.errors import Diagnostic, PlanError
-from ftops.plan.changes import (
-    Action,
-    Address,
-    Change,
-    ChangeClass,
-    CommitRecords,
-    DatasetState,
-    FetchData,
-    Json,
-    PrepareData,
-    Source,
-    Step,
-    digest,
-)
+from ftops.plan.address import Address
+from ftops.plan.changes import Action, Change, ChangeClass
+from ftops.plan.observed import DatasetState, Source
+from ftops.plan.steps import CommitRecords, FetchData, PrepareData, Step
 from ftops.resources.fields import RelativePath, Size, Strict, exactly_one
 from ftops.resources.resource import Context, Reference, Resource, differences, noop
 

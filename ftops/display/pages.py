@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ftops.plan.changes import Json
-from ftops.plan.step_text import clean
+from ftops.digests import Json
+from ftops.display.text import clean
 
 if TYPE_CHECKING:
     from jinja2 import Environment

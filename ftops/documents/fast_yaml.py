@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 # A scalar stands here only when YAML 1.1 surely reads it so.
 _KEY: Final = r"(?:[A-Za-z/][-\w./=+@]{0,127}|(?=[0-9b]*[ac-f])[0-9a-f]{40}(?:[0-9a-f]{24})?)"

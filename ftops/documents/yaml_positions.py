@@ -17,8 +17,8 @@ from yaml import MappingNode, MarkedYAMLError, Node, ScalarNode, SequenceNode
 from yaml._yaml import CParser  # libyaml without PyYAML's resolver, which reads YAML 1.1
 from yaml.error import Mark
 
+from ftops.digests import Json
 from ftops.errors import Diagnostic, Severity, Where
-from ftops.plan.changes import Json
 
 MAX_BYTES: Final = 10 * 2**20
 """A longer file is refused."""

@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ftops.executors.protocol import Handle, Job, Key
-from ftops.store.store import cannot_write, read_json, rename_new, temporary_name, write_atomic
+from ftops.files import cannot_write, read_json, rename_new, temporary_name, write_atomic
 
 if TYPE_CHECKING:
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 OWN: Final = ("lock", "job.json", "handle.json", "stop.json", "result.json")
 

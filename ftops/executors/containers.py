@@ -13,8 +13,8 @@ from ftops.executors import wrapper
 from ftops.executors.attempt_folder import Owner
 
 if TYPE_CHECKING:
+    from ftops.digests import Json
     from ftops.executors.protocol import Handle, Job
-    from ftops.plan.changes import Json
     from ftops.resources.docker import Docker
 
 WRAPPER: Final = "wrapper.py"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors.attempt_folder import Owner, discard, find_handle, free_bytes, give, read_handle, take, write_stop
+from ftops.executors.attempts import observe_attempt
 from ftops.executors.containers import Scene, container, is_of, wrapper_files
 from ftops.executors.engine import require_engine
 from ftops.executors.job_state import JobState, Observation, out_of_memory
@@ -33,14 +34,15 @@ from ftops.executors.protocol import (
     Unreachable,
     Unsure,
 )
+from ftops.files import cannot_write
 from ftops.resources.project import Runner
 from ftops.store.journal import fault
-from ftops.store.store import Store, cannot_write, observe_attempt
+from ftops.store.store import Store
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 Answer = TypeVar("Answer")
 

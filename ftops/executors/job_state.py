@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 
 class JobState(StrEnum):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors import wrapper
 from ftops.executors.attempt_folder import find_handle, free_bytes, read_handle, take, write_stop
+from ftops.executors.attempts import observe_attempt
 from ftops.executors.protocol import (
     Capabilities,
     Exists,
@@ -30,14 +31,15 @@ from ftops.executors.protocol import (
     Unreachable,
     Unsure,
 )
+from ftops.files import is_locked, read_json
 from ftops.resources.project import Runner
 from ftops.store.journal import fault
-from ftops.store.store import Store, is_locked, observe_attempt, read_json
+from ftops.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 PASSED: Final = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|XDG_CACHE_HOME|LD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)"

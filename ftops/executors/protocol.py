@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
+from ftops.digests import Json
 from ftops.executors.job_state import Observation
-from ftops.plan.changes import Json
-from ftops.store.store import open_regular
+from ftops.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

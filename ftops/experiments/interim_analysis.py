@@ -8,17 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ftops.digests import Json
 from ftops.errors import FtopsError
-from ftops.experiments import logs as experiment_logs
 from ftops.experiments.analysis import Look, analyze, wanted
 from ftops.experiments.analysis.observations import Wanted, seconds
+from ftops.experiments.logs.files import names
+from ftops.experiments.logs.read_files import read
+from ftops.experiments.logs.sql import read_sql
 from ftops.experiments.record import Conclusion, ExperimentRecord, ExperimentStatus, Phase, PhaseArm
 from ftops.experiments.spec.experiment import RUNNING, Experiment
 from ftops.experiments.spec_edits import propose
-from ftops.plan.changes import Analyze, Change, Json
-from ftops.reconcile.observe import Workspace
+from ftops.plan.changes import Change
+from ftops.plan.steps import Analyze
 from ftops.resources.project import FromEnvironment
-from ftops.training.record import RecordMetadata
+from ftops.resources.record import RecordMetadata
+from ftops.resources.workspace import Workspace
 
 if TYPE_CHECKING:
     from ftops.experiments.analysis.observations import Observations
@@ -32,16 +36,16 @@ def read_logs(root: Path, experiment: Experiment, rows: Wanted) -> Observations:
 
     Raises ChecksFailed where no row can be used, ExternalError where they can't be read.
     """
-    from ftops.experiments.logs import LogFile  # numpy and Arrow, which only a look needs
+    from ftops.experiments.logs.files import LogFile  # numpy and Arrow, which only a look needs
 
     logs = experiment.spec.logs
     if logs.sql is not None:
         url = logs.sql.url
         if isinstance(url, FromEnvironment):
             url = url.read(os.environ, "spec.logs.sql.url")
-        return experiment_logs.read_sql(_from_root(url, root), logs.sql.table, rows)
-    files = [LogFile.of_project(root, name) for name in experiment_logs.names(root, logs.path or "")]
-    return experiment_logs.read(files, rows)
+        return read_sql(_from_root(url, root), logs.sql.table, rows)
+    files = [LogFile.of_project(root, name) for name in names(root, logs.path or "")]
+    return read(files, rows)
 
 
 def _from_root(url: str, root: Path) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from ftops.digests import Json
+from ftops.errors import Diagnostic, RecordConflict, Where
 from ftops.experiments.analysis.interim_result import Look, Verdict
-from ftops.plan.changes import Json
+from ftops.plan.observed import ExperimentState
 from ftops.resources.fields import Strict
-from ftops.training.record import FOLDER, Digest, RecordMetadata
+from ftops.resources.record import Digest, Record
 
 
 class PhaseArm(Strict):
@@ -73,10 +76,10 @@ class ExperimentStatus(Strict):
     input_commit: str | None = None
 
 
-class ExperimentRecord(Strict):
-    api_version: Literal["ftops/v1"] = "ftops/v1"
+class ExperimentRecord(Record):
+    folder: ClassVar = "experiments"
+
     kind: Literal["ExperimentRecord"] = "ExperimentRecord"
-    metadata: RecordMetadata
     status: ExperimentStatus
 
     def input_commits(self) -> tuple[str | None, ...]:
@@ -84,11 +87,48 @@ class ExperimentRecord(Strict):
         return (self.status.input_commit,)
 
     @property
-    def path(self) -> str:
-        return f"{FOLDER}experiments/{self.metadata.name}.yaml"
-
-    @property
     def look(self) -> Look | None:
         """The last look of the current phase."""
         looks = self.status.phases[self.status.current].looks
         return looks[max(looks, key=int)] if looks else None
+
+
+def merge_looks(tip: ExperimentRecord, mine: ExperimentRecord) -> ExperimentRecord:
+    """Every look of both; two that were taken at different data under one number can't both be that look."""
+    phases = dict(tip.status.phases)
+    for number, phase in mine.status.phases.items():
+        there = phases.get(number)
+        for look, found in phase.looks.items():
+            other = None if there is None else there.looks.get(look)
+            if other is not None and other.data_digest != found.data_digest:
+                raise RecordConflict(
+                    Diagnostic(
+                        f"{mine.path}: look {look} of phase {number} was taken twice, at different data",
+                        hint="keep the committed one and run `ftops apply` again: it takes the next look",
+                        where=Where(mine.path),
+                    )
+                )
+        looks = {} if there is None else there.looks
+        phases[number] = phase.model_copy(update={"looks": {**looks, **phase.looks}})
+    return mine.model_copy(update={"status": mine.status.model_copy(update={"phases": phases})})
+
+
+def experiment_state(record: ExperimentRecord) -> ExperimentState:
+    status, look = record.status, record.look
+    state = ExperimentState(
+        status.phase,
+        status.inputs,
+        status.current,
+        traffic=status.traffic,
+        proposals=tuple(each.why for each in status.proposals),
+    )
+    if look is None:
+        return state
+    return replace(
+        state,
+        looks=look.number,
+        fraction=look.fraction,
+        mean=look.arms[status.inputs["baseline"]].mean,
+        verdict=look.verdict,
+        decided=look.decided_at is not None,
+    )

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from ftops.digests import Json
 from ftops.experiments.assignment import assign_many
 from ftops.experiments.spec.experiment import Experiment, ExperimentSpec
 from ftops.experiments.spec.metric import Metric
-from ftops.plan.changes import Json
 
 if TYPE_CHECKING:
     import numpy as np

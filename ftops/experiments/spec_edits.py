@@ -15,8 +15,8 @@ from ftops.experiments.analysis.interim_result import Look
 from ftops.experiments.record import Proposal
 from ftops.experiments.spec.experiment import Experiment
 from ftops.models.spec import PRODUCTION, Model
-from ftops.plan.changes import Address
-from ftops.specs import Specs
+from ftops.plan.address import Address
+from ftops.resources.specs import Specs
 
 _ENDS: Final = {
     "winner": ("concluded", "{winner} won at look {number}"),

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from ftops.digests import Json, digest
 from ftops.documents.yaml_positions import MAX_BYTES, read_documents
 from ftops.errors import Diagnostic, ExternalError, SpecError, Where
-from ftops.plan.changes import Json, Source, digest
-from ftops.store.store import open_regular
+from ftops.files import open_regular
+from ftops.plan.observed import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from ftops.errors import Diagnostic, ExternalError
+from ftops.digests import digest
+from ftops.errors import Diagnostic, ExternalError, RecordConflict
 from ftops.git.branch import move, write_tree, writing
 from ftops.git.commit import TRIES, Commit, CommitRequest, Tip, build, commit_here
 from ftops.git.repository import NOTHING, Repository, failure
-from ftops.plan.changes import digest
-from ftops.registry.merge import RecordConflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

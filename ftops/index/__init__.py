@@ -13,12 +13,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from ftops.digests import digest
 from ftops.errors import Diagnostic, ExternalError, SpecError
 from ftops.index.rows import rows_of
 from ftops.index.tables import COPIES, MARK, OURS
-from ftops.plan.changes import digest
-from ftops.registry.record_files import Record
 from ftops.resources.project import INDEX_URL, INDEX_URL_FORM
+from ftops.resources.record import Record
 
 Counts = dict[str, int]
 """Rows by table."""

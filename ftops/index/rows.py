@@ -8,12 +8,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ftops.datasets.record import DatasetRecord
+from ftops.digests import Json
 from ftops.experiments.record import ExperimentRecord
 from ftops.index.tables import ATTEMPTS, CHECKPOINTS, COPIES, DATASETS, EXPERIMENTS, JOBS, LOOKS, SWEEPS, VERSIONS
-from ftops.plan.changes import Json, run_id
-from ftops.registry.record_files import Record
+from ftops.models.record import ModelRecord
+from ftops.plan.run import run_id
+from ftops.resources.record import Record
 from ftops.training.metrics import Checkpoints, SavedCheckpoint, criterion
-from ftops.training.record import Attempt, DatasetRecord, ModelRecord, RunEntry, RunRecord
+from ftops.training.record import Attempt, RunEntry, RunRecord
 from ftops.training.sweep.record import SweepRecord
 
 Row = dict[str, Any]
@@ -42,6 +45,8 @@ def rows_of(records: Mapping[str, Record]) -> Rows:
                 experiment, looks = _experiment(record)
                 rows[EXPERIMENTS].append(experiment)
                 rows[LOOKS] += looks
+            case _:
+                raise TypeError(f"{record.path} has no rows")
     known = {job["id"] for job in rows[JOBS]}
     for version in rows[VERSIONS]:
         if version["job"] not in known:

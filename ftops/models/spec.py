@@ -8,21 +8,11 @@ from typing import ClassVar, Final, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ftops.plan.changes import (
-    Action,
-    AddMerged,
-    Change,
-    ChangeClass,
-    CommitRecords,
-    LabelVersion,
-    MergeWeights,
-    Reason,
-    RegisterVersion,
-    Step,
-    digest,
-    run_id,
-)
+from ftops.digests import digest
+from ftops.plan.changes import Action, Change, ChangeClass, Reason
 from ftops.plan.observed import VersionState
+from ftops.plan.run import run_id
+from ftops.plan.steps import AddMerged, CommitRecords, LabelVersion, MergeWeights, RegisterVersion, Step
 from ftops.resources.fields import Name, Semver, Strict, Tag
 from ftops.resources.resource import Context, Reference, Resource, noop
 from ftops.training.spec.training_run import MERGED, run_address

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ftops.errors import Diagnostic
-from ftops.plan.changes import Address, Step
-from ftops.training.follow import Progress
+from ftops.plan.address import Address
+from ftops.plan.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +70,14 @@ class Applied:
 
 
 News = StepBegan | StepEnded | DataProgress | TrainingProgress | ChangeEnded | Notice
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands: `rate` in tokens a second, `eta` in seconds; None where not known yet."""
+
+    step: int
+    max_steps: int
+    loss: float | None = None
+    rate: float | None = None
+    eta: float | None = None

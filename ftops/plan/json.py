@@ -12,23 +12,14 @@ from typing import Final, NoReturn, TypeVar
 
 from pydantic.alias_generators import to_camel
 
+from ftops.digests import Json
+from ftops.display.text import escape, masked
 from ftops.errors import Diagnostic, PlanError, Severity
-from ftops.plan.changes import (
-    FORMAT_VERSION,
-    Action,
-    Address,
-    Change,
-    ChangeClass,
-    Json,
-    Plan,
-    Reason,
-    RowChanges,
-    Seal,
-    Step,
-)
+from ftops.plan.address import FORMAT_VERSION, Address
+from ftops.plan.changes import RERUN, Action, Change, ChangeClass, Plan, Reason, RowChanges, Seal
 from ftops.plan.estimates import Cost, Estimate, Range
-from ftops.plan.step_text import counts, escape, masked
-from ftops.training.spec.run_status import RERUN
+from ftops.plan.step_text import counts
+from ftops.plan.steps import Step
 
 _STEPS: Final[Mapping[str, type[Step]]] = {each.__name__: each for each in typing.get_args(Step)}
 

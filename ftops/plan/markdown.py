@@ -6,17 +6,16 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from ftops.display.text import clean, shown
 from ftops.errors import Diagnostic, Severity
 from ftops.plan.changes import Change, Plan, Reason
 from ftops.plan.step_text import (
     SYMBOLS,
-    clean,
     cost_lines,
     estimate_text,
     noteworthy,
     nothing_to_do,
     rows_text,
-    shown,
     step_text,
     summary,
 )

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+from ftops.digests import Json
+from ftops.errors import Diagnostic
+from ftops.plan.run import Run, RunState
+from ftops.plan.sweep_choice import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +43,80 @@ class ExperimentState:
     verdict: str | None = None
     decided: bool = False
     proposals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The identity of a file or folder that a spec names.
+
+    `digest` is what the content is (`sha256:…`, or `md5:…` where a DVC pointer says so), None where it can't be known.
+    `pointer` is the digest of the DVC pointer that covers it. `present` says if the content is at hand.
+    """
+
+    path: str
+    digest: str | None
+    pointer: str | None = None
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetState:
+    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows`: see `Change`;
+    `train_rows` are those of its train split."""
+
+    digest: str
+    inputs: Json
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    pruned: bool = False
+    same_rows: tuple[str, ...] = ()
+    train_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRun:
+    """One run of a record: what it was made from, how it ended, how many seconds its last attempt took, the most memory (bytes of
+    a GPU, or of the process where there was none), and the metrics of what it ends with."""
+
+    digest: str
+    inputs: Json
+    phase: RunState
+    attempts: int = 0
+    detail: str = ""
+    seconds: float | None = None
+    memory: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunHistory:
+    """The record of a TrainingRun: its runs by digest, and the one that its spec stood for last."""
+
+    current: str
+    runs: Mapping[str, TrainedRun]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What exists now, read once before planning.
+
+    `sources` by path, `datasets`, `runs`, `sweeps` and `experiments` by resource name, `versions` by model name and version; `live` holds the
+    runs that the store of this machine knows, by run id; `templates` the text of each user's own template by its path;
+    `prepared` and `made` what the store has at hand: data and base models by digest;
+    `records` the digest of each record's text by its path; `changed` what to say of a source whose content is at hand
+    and is not what its pointer says.
+    """
+
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    datasets: Mapping[str, DatasetState] = field(default_factory=dict)
+    runs: Mapping[str, RunHistory] = field(default_factory=dict)
+    versions: Mapping[str, Mapping[str, VersionState]] = field(default_factory=dict)
+    experiments: Mapping[str, ExperimentState] = field(default_factory=dict)
+    sweeps: Mapping[str, Choice] = field(default_factory=dict)
+    live: Mapping[str, Run] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+    prepared: frozenset[str] = frozenset()
+    made: frozenset[str] = frozenset()
+    commit: str | None = None
+    dirty: bool = False
+    records: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, Diagnostic] = field(default_factory=dict)

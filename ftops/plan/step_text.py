@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from typing import Final
 
-from ftops.display.numbers import gib, percent
-from ftops.plan.changes import (
-    Action,
+from ftops.display.numbers import clock, gib, percent
+from ftops.display.text import clean
+from ftops.plan.changes import Action, Change, Plan, RowChanges
+from ftops.plan.estimates import Cost, Estimate
+from ftops.plan.steps import (
     AddMerged,
     Analyze,
-    Change,
+    Choose,
     CommitRecords,
     FetchData,
-    Json,
     LabelVersion,
     MakeBaseModel,
     MergeWeights,
     MixData,
-    Plan,
     PrepareData,
     RegisterVersion,
-    RowChanges,
     Step,
     Train,
 )
-from ftops.plan.estimates import Cost, Estimate
-from ftops.plan.sweep_choice import Choose
-
-LONGEST: Final = 100
-"""A longer value is cut in text that people read."""
 
 SYMBOLS: Final = {
     Action.NOOP: "=",
@@ -48,49 +40,6 @@ WORDS: Final = {
     Action.DELETE: "to delete",
 }
 COUNTED: Final = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE, Action.NOOP)
-
-# Control characters start escape sequences; the marks of direction make a line read other than it is; half a surrogate
-# pair cannot be written at all.
-_ACTIVE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-_USER_INFO: Final = re.compile(r"(?<=://)[^\s/?#'\"]*@")
-_DIGEST: Final = re.compile(r"\b((?:sha256:|md5:)?[0-9a-f]{12})[0-9a-f]{20,}\b")
-
-
-def clean(text: str, *, lines: bool = False) -> str:
-    """`text` with what could act on a terminal written as an escape, and user and password of a URI masked; line ends
-    stay where `lines`."""
-    masked = mask(text)
-    return _ACTIVE.sub(lambda match: match[0] if lines and match[0] == "\n" else escape(match[0]), masked)
-
-
-def escape(character: str) -> str:
-    r"""A character as JSON writes it: `\n`, `\u001b`."""
-    return json.dumps(character)[1:-1] if character < " " else f"\\u{ord(character):04x}"
-
-
-def mask(text: str) -> str:
-    """`text` without the user and password of its URIs."""
-    return _USER_INFO.sub("***@", text)
-
-
-def masked(value: Json) -> Json:
-    """`mask` for every text of a tree."""
-    match value:
-        case str():
-            return mask(value)
-        case dict():
-            return {mask(key): masked(each) for key, each in value.items()}
-        case list() | tuple():
-            return [masked(each) for each in value]
-        case _:
-            return value
-
-
-def shown(value: Json) -> str:
-    """A value as a reason shows it: short, in one line, digests by their first twelve digits."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    text = _DIGEST.sub(r"\1…", clean(text))
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def step_text(step: Step) -> str:  # noqa: C901, PLR0912  (a case for each kind of step)
@@ -124,17 +73,6 @@ def step_text(step: Step) -> str:  # noqa: C901, PLR0912  (a case for each kind 
         case CommitRecords(address=address):
             text = f"commit the record of {address}"
     return clean(text)
-
-
-def clock(seconds: float) -> str:
-    """A duration as people say it: `0.4 s`, `12 s`, `3:05`, `1:02:09`."""
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes == 0:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def estimate_text(estimate: Estimate) -> str:

@@ -9,15 +9,6 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Choose:
-    """Choose the best member of the sweep `sweep` by what their records measured."""
-
-    sweep: str
-    metric: str
-    mode: str
-
-
-@dataclass(frozen=True, slots=True)
 class MemberResult:
     """How a member of a sweep ended: the hyperparameters that set it apart, the digest of its run, its phase, the metric of what
     it ends with (None where there is none), and why it failed."""

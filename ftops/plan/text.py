@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from ftops.display.text import clean, shown
 from ftops.errors import Diagnostic, Severity
-from ftops.plan.changes import Action, Address, Change, Plan, Reason
+from ftops.plan.address import Address
+from ftops.plan.changes import Action, Change, Plan, Reason
+from ftops.plan.resolved import Resolved
 from ftops.plan.step_text import (
     SYMBOLS,
-    clean,
     cost_lines,
     estimate_text,
     noteworthy,
     nothing_to_do,
     rows_text,
-    shown,
     step_text,
     summary,
 )
-from ftops.specs import Resolved
 
 _RESET: Final = "\x1b[0m"
 _BOLD: Final = "\x1b[1m"

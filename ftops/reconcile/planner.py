@@ -8,16 +8,17 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Final
 
 from ftops.errors import Diagnostic, PlanError, did_you_mean
-from ftops.plan.changes import Action, Address, Change, ChangeClass, Observed, Plan, Seal
+from ftops.plan.address import Address
+from ftops.plan.changes import Action, Change, ChangeClass, Plan, Seal
+from ftops.plan.observed import Observed
 from ftops.resources.resource import Context, noop
 from ftops.specs.kinds import KINDS
-from ftops.training.spec.training_run import TrainingRun
+from ftops.training.spec.training_run import TrainingRun, runner_of
 from ftops.training.sweep.members import Sweep
 
 if TYPE_CHECKING:
-    from ftops.resources.project import Runner
-    from ftops.specs import Specs
-    from ftops.specs.kinds import Project, Resource
+    from ftops.resources.resource import Resource
+    from ftops.resources.specs import Specs
 
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
@@ -206,11 +207,6 @@ def make_seal(plan: Plan, specs: Specs, observed: Observed, configs: Mapping[str
 
 def _runs(resources: Collection[Resource]) -> Iterator[TrainingRun]:
     return (each for each in resources if isinstance(each, TrainingRun))
-
-
-def runner_of(run: TrainingRun, project: Project) -> Runner:
-    """The runner that `run` trains on."""
-    return project.spec.runners[run.spec.runner or project.spec.default_runner]
 
 
 def moved(saved: Seal, now: Seal) -> tuple[str, ...]:

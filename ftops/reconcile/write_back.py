@@ -7,20 +7,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ftops.datasets.report.page import dataset_documents
-from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
-from ftops.experiments.record import ExperimentRecord
-from ftops.experiments.report.page import experiment_documents
+from ftops.errors import Diagnostic, ExternalError, UsageError
+from ftops.files import cannot_write, open_regular, write_atomic
 from ftops.git.commit import CommitRequest, Tip, commit_records
 from ftops.git.push import PushState, push_records
 from ftops.git.repository import Repository
-from ftops.reconcile.observe import Workspace, read_records
+from ftops.registry.documents import documents
 from ftops.registry.merge import instead, merge
-from ftops.registry.record_files import Record, dump, is_record, parse
-from ftops.resources.project import FromEnvironment
-from ftops.store.store import cannot_write, open_regular, write_atomic
-from ftops.training.record import DatasetRecord, RunRecord
-from ftops.training.report.documents import run_documents
+from ftops.registry.read import read_records
+from ftops.registry.record_files import dump, is_record, parse
+from ftops.resources.record import Record
+from ftops.resources.workspace import Workspace
 
 RESULT_BYTES = 16 * 2**20
 
@@ -111,7 +108,7 @@ def commit(
         there = {path: tip.read(path) for path in mine}
         parsed = {path: None if text is None else parse(path, text) for path, text in there.items()}
         joined = {path: join(parsed[path], record) for path, record in mine.items()}
-        reports = [_documents(each) for each in joined.values()]
+        reports = [documents(each) for each in joined.values()]
         texts = {path: dump(each) for path, each in joined.items()}
         return texts | {path: text for report in reports for path, text in report.items()}
 
@@ -139,19 +136,6 @@ def commit(
     return Written(f"commit {made.id[:10]} on {made.branch}{kept}")
 
 
-def _documents(record: Record) -> dict[str, bytes]:
-    """What people read of a record, beside it, by path."""
-    match record:
-        case DatasetRecord():
-            return dataset_documents(record)
-        case ExperimentRecord():
-            return experiment_documents(record)
-        case RunRecord():
-            return run_documents(record)
-        case _:
-            return {}
-
-
 def read_results(folder: Path) -> dict[str, Record]:
     """The records that an apply left below `folder`, every one checked against its schema.
 
@@ -174,36 +158,3 @@ def read_results(folder: Path) -> dict[str, Record]:
 
 
 # ---------------------------------------------------------------------------------------------------- index
-
-
-def index_url(workspace: Workspace) -> str | None:
-    """Where the SQL index is; None when ftops.yaml names none. Raises UsageError or SpecError where it can't be said."""
-    configured = workspace.specs.project.spec.index
-    if configured is None:
-        return None
-    from ftops import index  # SQLAlchemy: only those who want an index wait for it
-
-    if isinstance(configured, FromEnvironment):
-        configured = configured.read(os.environ, "spec.index")
-    return index.locate(configured, workspace.root)
-
-
-def rebuild_index(workspace: Workspace, url: str) -> dict[str, int]:
-    """Copies the records into the index at `url`; returns the rows of each table, or raises ExternalError."""
-    from ftops import index  # see index_url
-
-    return index.rebuild(url, read_records(workspace))
-
-
-def update_index(workspace: Workspace) -> str:
-    """Brings the index, where there is one, to what git holds. The records are safe whatever becomes of it: what goes
-    wrong is returned in words, and the next apply tries again."""
-    try:
-        if (url := index_url(workspace)) is not None:
-            rebuild_index(workspace, url)
-    except FtopsError as error:
-        return "\n".join(
-            f"the SQL index lacks the newest records: {each.summary}. {each.detail or each.hint}"
-            for each in error.diagnostics
-        )
-    return ""

@@ -9,16 +9,18 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
+from ftops.datasets.record import DatasetRecord
+from ftops.digests import Json, canonical
 from ftops.documents.fast_yaml import simple_tree
 from ftops.errors import Diagnostic, ExternalError, Where
 from ftops.experiments.record import ExperimentRecord
-from ftops.plan.changes import Json, canonical
-from ftops.training.record import DatasetRecord, ModelRecord, RunRecord
+from ftops.models.record import ModelRecord
+from ftops.resources.record import Record
+from ftops.training.record import RunRecord
 from ftops.training.sweep.record import SweepRecord
 
 HEADER: Final = "# Written by ftops; edits are overwritten. What should be is in specs/.\n"
 
-Record = DatasetRecord | RunRecord | SweepRecord | ModelRecord | ExperimentRecord
 _KINDS: Final[Mapping[str, type[Record]]] = {
     "datasets": DatasetRecord,
     "runs": RunRecord,

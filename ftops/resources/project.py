@@ -9,11 +9,11 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from ftops.digests import Json
 from ftops.errors import Diagnostic, UsageError
-from ftops.plan.changes import Json
+from ftops.resources.declaration import Declaration
 from ftops.resources.docker import Docker
 from ftops.resources.fields import Name, RelativePath, Size, Strict
-from ftops.resources.resource import Resource
 
 
 def _specifier(text: str) -> str:
@@ -212,9 +212,12 @@ class ProjectSpec(Strict):
         return self
 
 
-class Project(Resource):
+class Project(Declaration):
     """The project of a repository; there is one, in ftops.yaml at its top."""
 
     kind_name: ClassVar[str] = "Project"
     kind: Literal["Project"]
     spec: ProjectSpec = Field(default_factory=ProjectSpec)
+
+
+PROJECT_FILE: Final = "ftops.yaml"

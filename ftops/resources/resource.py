@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import Any, Final
 
-from pydantic import Field
-
+from ftops.digests import Json
 from ftops.errors import Where
-from ftops.plan.changes import Action, Address, Change, ChangeClass, Json, Observed, Reason
-from ftops.resources.fields import Name, Strict
-
-if TYPE_CHECKING:
-    from ftops.resources.project import Project
-
-
-class Metadata(Strict):
-    name: Name = Field(description="Name of the resource, unique within its kind.")
-    labels: dict[str, str] = Field(default_factory=dict, description="Free labels; they never cause work.")
-    description: str = Field(default="", description="What this is for, in a sentence.")
+from ftops.plan.address import Address
+from ftops.plan.changes import Action, Change, ChangeClass, Reason
+from ftops.plan.observed import Observed
+from ftops.resources.declaration import Declaration
+from ftops.resources.project import Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +23,8 @@ class Reference:
     target: Address
 
 
-class Resource(Strict):
-    """A YAML document. A kind adds `spec`, `references()` and `plan()`."""
-
-    kind_name: ClassVar[str]
-
-    api_version: Literal["ftops/v1"] = Field(description="Version of this format.")
-    metadata: Metadata
-
-    @property
-    def address(self) -> Address:
-        return Address(self.kind_name, self.metadata.name)
+class Resource(Declaration):
+    """A document that says what should exist. A kind adds `spec`, `references()` and `plan()`."""
 
     def resolved(self, project: Project) -> Json:  # noqa: ARG002  (a kind may take something from it)
         """The whole document as it counts, with what the project and ftops say where it says nothing."""
@@ -52,6 +36,10 @@ class Resource(Strict):
 
     def source_paths(self) -> Iterator[str]:
         """The files and folders whose identity planning needs."""
+        return iter(())
+
+    def growing_paths(self) -> Iterator[str]:
+        """Those of `source_paths` that stand for files, by a path or a glob, to which an application may be writing."""
         return iter(())
 
     def plan(self, context: Context) -> Change:  # noqa: ARG002  (each kind has its own)

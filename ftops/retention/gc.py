@@ -11,16 +11,25 @@ from pathlib import Path
 from typing import Final
 
 from ftops import tracking
+from ftops.datasets.record import DatasetRecord
+from ftops.digests import Json
 from ftops.errors import ExternalError
-from ftops.plan.changes import Json, Plan, Train, run_id
-from ftops.reconcile.observe import Workspace, observe, read_records
+from ftops.executors.attempts import observe_attempt
+from ftops.models.record import ModelRecord
+from ftops.plan.changes import Plan
+from ftops.plan.run import run_id
+from ftops.plan.steps import Train
+from ftops.reconcile.observe import observe
 from ftops.reconcile.planner import make_plan
-from ftops.registry.record_files import Record, is_record, parse
+from ftops.registry.read import read_records
+from ftops.registry.record_files import is_record, parse
+from ftops.resources.record import FOLDER, Record
+from ftops.resources.workspace import Workspace
 from ftops.retention import prune
 from ftops.store.disk_usage import Freed, allocated, remove, written
-from ftops.store.store import NAME, Store, observe_attempt
+from ftops.store.store import NAME, Store
 from ftops.training.follow import final_attempt, last_checkpoint
-from ftops.training.record import FOLDER, DatasetRecord, ModelRecord, RunRecord
+from ftops.training.record import RunRecord
 from ftops.training.spec.base_model import model_digest
 from ftops.training.spec.training_run import MERGED, TrainingRun
 

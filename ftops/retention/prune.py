@@ -6,15 +6,21 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ftops.datasets.record import DatasetRecord
 from ftops.datasets.spec import Dataset
+from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError, UsageError, did_you_mean
-from ftops.plan.changes import Json, Observed, Plan, RunState
-from ftops.reconcile.observe import Workspace, observe, read_records
+from ftops.files import read_json
+from ftops.plan.changes import Plan
+from ftops.plan.observed import Observed
+from ftops.plan.run import RunState
+from ftops.reconcile.observe import observe
 from ftops.reconcile.planner import make_plan
 from ftops.reconcile.write_back import WriteBack
+from ftops.registry.read import read_records
+from ftops.resources.workspace import Workspace
 from ftops.store.disk_usage import Freed, remove
-from ftops.store.store import Store, read_json
-from ftops.training.record import DatasetRecord
+from ftops.store.store import Store
 from ftops.training.spec.mixture import portions_of
 from ftops.training.spec.training_run import TrainingRun
 

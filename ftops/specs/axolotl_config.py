@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import yaml
 
+from ftops.digests import Json
 from ftops.documents.yaml_positions import Document, read_documents
 from ftops.errors import Diagnostic, SpecError, Where
-from ftops.plan.changes import Json
 from ftops.training.axolotl.keys import KeyFault, check_whole
 
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ftops.digests import Json
 from ftops.documents.yaml_positions import ABSENT, NUMBER, Path, child
 from ftops.errors import did_you_mean
-from ftops.plan.changes import API_VERSION, Json
+from ftops.plan.address import API_VERSION
 from ftops.resources.fields import NAME_PATTERN, SEMVER_PATTERN
 from ftops.specs.kinds import KINDS
 from ftops.specs.schema import at

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ftops.documents.globs import glob_pattern
 from ftops.documents.yaml_positions import MAX_BYTES, read_documents, too_large
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where
-from ftops.specs.load import BEGINNING, PROJECT_FILE, Specs, load
+from ftops.resources.project import PROJECT_FILE
+from ftops.resources.specs import Specs
+from ftops.specs.load import BEGINNING, load
 
 SUFFIXES: Final = (".yaml", ".yml")
 
@@ -176,28 +179,3 @@ def _entries(texts: Mapping[str, bytes]) -> list[tuple[str, Where]]:
         and ".." not in entry.split("/")
         and "\x00" not in entry
     ]
-
-
-def glob_pattern(parts: tuple[str, ...]) -> re.Pattern[str]:
-    """The regular expression of a glob: `**` stands for any number of folders, `*` and `?` stay inside of one."""
-    pattern = ""
-    for position, part in enumerate(parts):
-        last = position == len(parts) - 1
-        if part == "**":
-            pattern += ".*" if last else "(?:[^/]+/)*"
-            continue
-        # What follows a star is looked for once, at the first place where it fits (the last one's at the end): that finds
-        # what there is, and takes no time that grows with the number of stars.
-        first, *rest = (_fixed(each) for each in re.split(r"\*+(?![^\[]*\])", part))
-        found = "".join(f"(?>[^/]*?{each})" for each in rest[:-1]) + "".join(f"[^/]*{each}" for each in rest[-1:])
-        pattern += first + found + ("" if last else "/")
-    return re.compile(pattern)
-
-
-def _fixed(part: str) -> str:
-    """The regular expression of a part of a glob without a star."""
-    pieces = re.split(r"(\?|\[[^]]+\])", part)
-    return "".join(
-        "[^/]" if piece == "?" else piece if piece.startswith("[") and piece.endswith("]") else re.escape(piece)
-        for piece in pieces
-    )

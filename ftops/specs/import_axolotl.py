@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ftops.datasets.spec import FORMATS
-from ftops.plan.changes import API_VERSION, Json
+from ftops.digests import Json
+from ftops.plan.address import API_VERSION
 from ftops.training.axolotl.distributed import KEYS
 from ftops.training.axolotl.keys import KeyFault, check_whole, owner
 

@@ -10,11 +10,8 @@ from typing import Final
 from ftops.datasets.spec import Dataset
 from ftops.experiments.spec.experiment import Experiment
 from ftops.models.spec import Model
-from ftops.resources.project import Project
 from ftops.resources.resource import Resource
 from ftops.training.spec.training_run import TrainingRun
 
 KINDS: Final[dict[str, type[Resource]]] = {kind.kind_name: kind for kind in (Dataset, TrainingRun, Model, Experiment)}
 """By name, in the order in which they stand in a plan where nothing else decides."""
-
-__all__ = ["KINDS", "Project", "Resource"]

@@ -11,21 +11,23 @@ from typing import Final
 from pydantic import ValidationError
 
 import ftops
-from ftops.documents.yaml_positions import ABSENT, Document, Path, child, read_documents
+from ftops.digests import Json, canonical
+from ftops.documents.yaml_positions import Document, read_documents
 from ftops.errors import Diagnostic, Severity, Where, did_you_mean
-from ftops.plan.changes import API_VERSION, Address, Json, canonical
+from ftops.plan.address import API_VERSION, Address
 from ftops.resources.fields import NAME_PATTERN
+from ftops.resources.project import PROJECT_FILE, Project
+from ftops.resources.resource import Resource
+from ftops.resources.specs import Sources, Specs
 from ftops.specs.errors import Fault, faults, found
-from ftops.specs.kinds import KINDS, Project, Resource
+from ftops.specs.kinds import KINDS
 from ftops.specs.members import MemberDocument, member_documents, member_of, sweep_of
 from ftops.specs.references import Links
 from ftops.specs.schema import MODELS
 from ftops.training.axolotl.config import METHODS, adapter_of
 from ftops.training.axolotl.keys import check_hyperparameters
+from ftops.training.spec.sweep import Point
 from ftops.training.spec.training_run import TrainingRun
-from ftops.training.sweep.spec import Point
-
-PROJECT_FILE: Final = "ftops.yaml"
 
 MOST_HYPERPARAMETERS: Final = 1000
 """Axolotl has fewer keys; for each unknown one the nearest is looked for, which takes time."""
@@ -36,87 +38,6 @@ apiVersion: {API_VERSION}
 kind: Project
 metadata: {{name: my-project}}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A field of a resource as it counts, and where that is said; None where nobody says it and ftops has a default."""
-
-    field: str
-    value: Json
-    where: Where | None
-
-
-@dataclass(frozen=True, slots=True)
-class Specs:
-    """A project's specs, every check passed. `resources` are in the order of kinds and names.
-
-    `spec_digests` has the sha256 of each document's JSON tree by address, the project's and its defaults included; it does
-    not change with comments, or the order of keys, documents and files.
-    """
-
-    project: Project
-    resources: Mapping[Address, Resource]
-    spec_digests: Mapping[str, str]
-    files: tuple[str, ...]
-    warnings: tuple[Diagnostic, ...] = ()
-    _sources: _Sources = field(repr=False, compare=False, kw_only=True)
-
-    def where(self, address: Address, path: Path = ()) -> Where:
-        """The place of the field at `path` of the document of `address`; in ftops.yaml where its defaults say it."""
-        return self._sources.where(address, path)
-
-    def resolved(self, address: Address) -> tuple[Resolved, ...]:
-        """Every field of the spec of `address`, its own, those of `defaults`, and ftops's defaults, in the schema's order."""
-        tree = self.resources[address].resolved(self.project)
-        return tuple(
-            Resolved(".".join(path[1:]), value, self._sources.said(address, path))
-            for path, value in _leaves(tree["spec"], ("spec",))
-        )
-
-
-def _leaves(tree: Json, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Json]]:
-    if isinstance(tree, dict) and tree:
-        for key, value in tree.items():
-            yield from _leaves(value, (*path, key))
-    elif tree is not None:
-        yield path, tree
-
-
-@dataclass(slots=True)
-class _Sources:
-    """Which document says what."""
-
-    project: Document | None = None
-    documents: dict[Address, Document] = field(default_factory=dict)
-
-    def where(self, address: Address, path: Path) -> Where:
-        return self.find(self.documents[address], address.kind, path)
-
-    def said(self, address: Address, path: Path) -> Where | None:
-        """The place that says the field at `path`, None where it is a default of ftops."""
-        kind, document = address.kind, self.documents[address]
-        if _has(document.tree, path) or _has(self.defaults(kind), path[1:]):
-            return self.where(address, path)
-        chosen = ("spec", "defaultRunner")
-        if path == ("spec", "runner") and self.project is not None and _has(self.project.tree, chosen):
-            return self.project.where(chosen)
-        return None
-
-    def find(self, document: Document, kind: str, path: Path, *, key: bool = False) -> Where:
-        """The place of `path` of a document of `kind`, or of the default that it has there."""
-        default = ("spec", "defaults", kind, *path[1:])
-        by_default = len(path) > 1 and path[0] == "spec" and not _has(document.tree, path)
-        if by_default and self.project is not None and _has(self.project.tree, default):
-            return self.project.where(default, key=key)
-        return document.where(path, key=key)
-
-    def defaults(self, kind: str) -> Json:
-        """What `defaults` of ftops.yaml says for a kind, as far as it is a mapping."""
-        tree = None if self.project is None else self.project.tree
-        for part in ("spec", "defaults", kind):
-            tree = tree.get(part) if isinstance(tree, dict) else None
-        return tree if isinstance(tree, dict) else {}
 
 
 def load(
@@ -130,15 +51,13 @@ def load(
     if PROJECT_FILE not in texts:
         loading.diagnostics.append(Diagnostic(f"{PROJECT_FILE} is missing", hint=BEGINNING))
     loading.read(texts)
-    project = loading.resources.get(loading.project_address) if loading.project_address is not None else None
-    loading.check(project if isinstance(project, Project) else None, known_templates)
+    project = loading.project
+    loading.check(project, known_templates)
     diagnostics = sorted(loading.diagnostics, key=_by_place)
-    if not isinstance(project, Project) or any(each.severity is Severity.ERROR for each in diagnostics):
+    if project is None or any(each.severity is Severity.ERROR for each in diagnostics):
         return None, tuple(diagnostics)
     kinds = list(KINDS)
-    addresses = sorted(
-        (each for each in loading.resources if each.kind in KINDS), key=lambda each: (kinds.index(each.kind), each.name)
-    )
+    addresses = sorted(loading.resources, key=lambda each: (kinds.index(each.kind), each.name))
     specs = Specs(
         project=project,
         resources={each: loading.resources[each] for each in addresses},
@@ -154,11 +73,11 @@ def load(
 class Loading:
     """What has been read so far. A resource stands in `resources` when nothing is wrong with its own document."""
 
-    sources: _Sources = field(default_factory=_Sources)
+    sources: Sources = field(default_factory=Sources)
     resources: dict[Address, Resource] = field(default_factory=dict)
+    project: Project | None = None
     digests: dict[Address, str] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
-    project_address: Address | None = None
     _told: set[tuple[Where, str]] = field(default_factory=set)
 
     def read(self, texts: Mapping[str, bytes]) -> None:
@@ -179,8 +98,7 @@ class Loading:
         """Checks what holds between the documents."""
         if project is not None:
             self._requires(project)
-        resources = {address: resource for address, resource in self.resources.items() if address.kind in KINDS}
-        links = Links(resources, self.sources.documents.keys(), project, known_templates, self.sources.where)
+        links = Links(self.resources, self.sources.documents.keys(), project, known_templates, self.sources.where)
         self.diagnostics += links.check()
 
     def _requires(self, project: Project) -> None:
@@ -268,10 +186,11 @@ class Loading:
             for fault in _plainer(faults(kind, tree, error)):
                 self._report(document, fault, address, kind)
         else:
-            self.resources[resource.address] = resource
             self.digests[resource.address] = hashlib.sha256(text).hexdigest()
-            if kind == Project.kind_name:
-                self.project_address = resource.address
+            if isinstance(resource, Resource):
+                self.resources[resource.address] = resource
+            elif isinstance(resource, Project):
+                self.project = resource
 
     def _report(self, document: Document, fault: Fault, address: Address | None = None, kind: str = "") -> None:
         where = self.sources.find(document, kind, fault.path, key=fault.at_key)
@@ -321,12 +240,6 @@ def _address(kind: str, tree: Json) -> Address | None:
     metadata = tree.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return Address(kind, name) if isinstance(name, str) and re.fullmatch(NAME_PATTERN, name) else None
-
-
-def _has(tree: Json, path: Path) -> bool:
-    for part in path:
-        tree = child(tree, part)
-    return tree is not ABSENT
 
 
 def _by_place(diagnostic: Diagnostic) -> tuple[bool, str, int, int, str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ftops.documents.yaml_positions import Document, Path
 from ftops.errors import Where
+from ftops.training.spec.sweep import Point, member_name
 from ftops.training.spec.training_run import TrainingRun
 from ftops.training.sweep.members import Member, Sweep
-from ftops.training.sweep.spec import Point, member_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from ftops.documents.yaml_positions import Path
 from ftops.errors import Diagnostic, Where, did_you_mean, nearest
 from ftops.experiments.spec.experiment import Experiment, version_of
 from ftops.models.spec import Model
-from ftops.plan.changes import Address
-from ftops.resources.resource import Reference
-from ftops.specs.kinds import KINDS, Project, Resource
+from ftops.plan.address import Address
+from ftops.resources.project import Project
+from ftops.resources.resource import Reference, Resource
+from ftops.specs.kinds import KINDS
 from ftops.training.axolotl.config import PAIRS, PREFERENCES, evaluation_faults, unfit
 from ftops.training.axolotl.keys import OWNED
 from ftops.training.spec.training_run import TrainingRun, run_address

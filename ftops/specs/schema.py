@@ -11,14 +11,16 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from ftops.plan.changes import Json
+from ftops.digests import Json
+from ftops.resources.declaration import Declaration
 from ftops.resources.fields import Duration, Size
-from ftops.specs.kinds import KINDS, Project, Resource
+from ftops.resources.project import Project
+from ftops.specs.kinds import KINDS
 from ftops.training.axolotl.keys import AXOLOTL_VERSION, RETIRED, owner
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-MODELS: Final[dict[str, type[Resource]]] = {Project.kind_name: Project, **KINDS}
+MODELS: Final[dict[str, type[Declaration]]] = {Project.kind_name: Project, **KINDS}
 """Every kind of document, the project's own included."""
 
 _PLAIN: Final[dict[str, Json]] = {

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ftops.documents.yaml_positions import MAX_BYTES, too_large
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where, did_you_mean
-from ftops.plan.changes import Address
+from ftops.plan.address import Address
+from ftops.resources.project import PROJECT_FILE
+from ftops.resources.resource import Resource
 from ftops.specs.files import Files, find_root
-from ftops.specs.kinds import Resource
-from ftops.specs.load import PROJECT_FILE, Loading
+from ftops.specs.load import Loading
 
 
 def read_one(path: Path, kind: str, name: str | None = None) -> Resource:

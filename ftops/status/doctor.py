@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ftops import tracking
+from ftops.display.text import mask
 from ftops.errors import Diagnostic, FtopsError, Severity
 from ftops.executors import engine, protocol
-from ftops.experiments.spec.experiment import Experiment
 from ftops.git import dvc
-from ftops.plan.step_text import mask
-from ftops.reconcile.observe import Workspace, open_workspace
-from ftops.reconcile.write_back import index_url
+from ftops.index.update import index_url
+from ftops.reconcile.observe import open_workspace
 from ftops.resources.fields import fixed_part, is_pattern
+from ftops.resources.workspace import Workspace
 
 
 def findings(start: Path) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
@@ -49,9 +49,9 @@ def _is_there(root: Path, path: str) -> bool:
     """Whether there is a file or folder at `path`, or any that it stands for."""
     if not is_pattern(path):
         return (root / path).exists()
-    from ftops.experiments import logs as experiment_logs  # few projects have logs
+    from ftops.experiments.logs.files import names
 
-    return bool(experiment_logs.names(root, path))
+    return bool(names(root, path))
 
 
 def _of_runner(workspace: Workspace, name: str) -> Diagnostic | str:
@@ -75,7 +75,7 @@ def _of_project(workspace: Workspace) -> list[Diagnostic | str]:
         found.append(f"git: results go to {workspace.branch}")
     resources = workspace.specs.resources.values()
     paths = {path for each in resources for path in each.source_paths()}
-    logs = {path for each in resources if isinstance(each, Experiment) for path in each.source_paths()}
+    logs = {path for each in resources for path in each.growing_paths()}
     absent = sorted(path for path in paths if not _is_there(workspace.root, path))
     tracked = dvc.pointers(workspace.root)
     for path in absent:

@@ -9,22 +9,27 @@ from pathlib import Path
 
 import orjson
 
+from ftops.digests import Json
+from ftops.display.numbers import utc
 from ftops.errors import Diagnostic, UsageError, did_you_mean
-from ftops.plan.changes import Json, Run, RunState
-from ftops.reconcile.observe import Workspace, read_records
+from ftops.executors.attempts import last_event, runs_of
+from ftops.files import open_regular
+from ftops.plan.run import Run, RunState
+from ftops.registry.read import read_records
+from ftops.resources.workspace import Workspace
 from ftops.status.run_checkpoints import read_checkpoints
-from ftops.store.store import Store, last_event, open_regular
+from ftops.store.store import Store
 from ftops.training import metrics
 from ftops.training.follow import first_event
 from ftops.training.generations import read_samples
 from ftops.training.metrics import Pace, RunView
 from ftops.training.record import Attempt, RunEntry, RunRecord
-from ftops.training.results import attempt_of, utc
+from ftops.training.results import attempt_of
 
 
 def find_live(store: Store, name: str) -> Run | None:
     """The run that `name` means in the store: the newest of a TrainingRun, or the one with that id; None where none began."""
-    runs = [run for run in store.runs() if run.attempt and name in (run.name, run.id)]
+    runs = [run for run in runs_of(store) if run.attempt and name in (run.name, run.id)]
     return max(runs, key=lambda run: (store.run(run.id) / "run.json").stat().st_mtime, default=None)
 
 
@@ -33,7 +38,7 @@ def require_live(store: Store, name: str) -> Run:
     bare = name.removeprefix("TrainingRun/")
     if (found := find_live(store, bare)) is not None:
         return found
-    known = sorted({each for run in store.runs() for each in (run.name, run.id)})
+    known = sorted({each for run in runs_of(store) for each in (run.name, run.id)})
     raise UsageError(
         Diagnostic(f"no training of {name!r} in the store of this machine", hint=did_you_mean(bare, known))
     )
@@ -49,7 +54,7 @@ def read_run(workspace: Workspace, name: str) -> RunView:
         for digest, entry in record.status.runs.items():
             if bare == entry.id or (bare == record.metadata.name and digest == record.status.current):
                 return _recorded(record.metadata.name, entry)
-    known = [*(each.metadata.name for each in records), *(run.name for run in workspace.store.runs())]
+    known = [*(each.metadata.name for each in records), *(run.name for run in runs_of(workspace.store))]
     raise UsageError(
         Diagnostic(
             f"no training of {name!r} is recorded, and none is in the store of this machine",

@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ftops.errors import Diagnostic, UsageError, did_you_mean
-from ftops.plan.changes import Address, Run, RunState
-from ftops.reconcile.observe import Workspace
+from ftops.executors.attempts import observe_attempt, runs_of
+from ftops.plan.address import Address
+from ftops.plan.run import Run, RunState
+from ftops.resources.record import FileEntry
+from ftops.resources.workspace import Workspace
 from ftops.store import disk_usage
-from ftops.store.store import Store, observe_attempt
+from ftops.store.store import Store
 from ftops.training import checkpoints
 from ftops.training.axolotl.metrics import better
 from ftops.training.follow import last_checkpoint, resumed_from
 from ftops.training.metrics import Checkpoints, Mode, SavedCheckpoint, best, criterion
-from ftops.training.record import FileEntry
 from ftops.training.spec.checkpoints import Checkpoints as Policy
 from ftops.training.spec.training_run import TrainingRun
 
@@ -146,7 +148,7 @@ def dispensable(workspace: Workspace, run: Run, found: Checkpoints) -> tuple[Sav
 
 def _begun_at(store: Store) -> Iterator[Path]:
     """The checkpoints that attempts which go on, of any run, began at: they may still be reading them."""
-    for run in store.runs():
+    for run in runs_of(store):
         if run.state is RunState.RUNNING and (source := resumed_from(store.attempt(run.id, run.attempt))) is not None:
             yield source
 

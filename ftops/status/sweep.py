@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ftops.errors import Diagnostic, UsageError
-from ftops.plan.changes import RunState, run_id
+from ftops.plan.run import RunState, run_id
 from ftops.plan.sweep_choice import Choice
-from ftops.reconcile.observe import Workspace, history, read_records
+from ftops.registry.read import read_records
+from ftops.resources.workspace import Workspace
 from ftops.status.run import find_live
-from ftops.training.record import FOLDER, RunRecord
+from ftops.training.record import RunRecord, history
 from ftops.training.spec.training_run import run_address
 from ftops.training.sweep.members import Sweep
 from ftops.training.sweep.record import SweepRecord
@@ -22,12 +23,12 @@ def sweep_of(workspace: Workspace, name: str) -> Choice | None:
     if sweep is not None and not isinstance(sweep, Sweep):
         return None
     records = read_records(workspace)
-    recorded = records.get(f"{FOLDER}sweeps/{bare}.yaml")
+    recorded = records.get(SweepRecord.path_of(bare))
     if isinstance(recorded, SweepRecord):
         return recorded.choice
     if sweep is None:
         return None
-    found = [records.get(f"{FOLDER}runs/{each}.yaml") for each in sweep.members]
+    found = [records.get(RunRecord.path_of(each)) for each in sweep.members]
     histories = {each.metadata.name: history(each) for each in found if isinstance(each, RunRecord)}
     digests = {each: histories[each].current if each in histories else None for each in sweep.members}
     choice = sweep.choice(digests, histories)

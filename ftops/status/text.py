@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
-from ftops.plan.changes import Address, Json
+from ftops.digests import Json
+from ftops.display.numbers import clock
+from ftops.display.phase import paint_phase
+from ftops.display.text import clean
+from ftops.plan.address import Address
 from ftops.plan.json import as_json
-from ftops.plan.step_text import clean, clock
-
-_GREEN: Final = "\x1b[32m"
-_RED: Final = "\x1b[31m"
-_YELLOW: Final = "\x1b[33m"
-_RESET: Final = "\x1b[0m"
-_COLORS: Final = {
-    "succeeded": _GREEN,
-    "prepared": _GREEN,
-    "registered": _GREEN,
-    "failed": _RED,
-    "cancelled": _RED,
-    "running": _YELLOW,
-}
 
 
 class Training(Protocol):
@@ -65,12 +55,6 @@ def training_text(training: Training) -> str:
     if training.eta is not None and training.step < training.max_steps:
         parts.append(f"{clock(training.eta)} left")
     return ", ".join(parts)
-
-
-def paint_phase(phase: str, width: int = 0, *, color: bool = False) -> str:
-    """A phase in its colour, filled up to `width`."""
-    paint = _COLORS.get(phase) if color else None
-    return f"{paint}{phase:<{width}}{_RESET}" if paint else f"{phase:<{width}}"
 
 
 def status_text(rows: Sequence[Standing], *, color: bool = False) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftops.store.store import temporary_name
+from ftops.files import temporary_name
 
 BLOCK = 512
 """Bytes of a block of `st_blocks`, whatever those of the file system are (stat(2))."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 KEPT: Final = 50
 """How many journals stay: enough to look back at, and few enough to read."""

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ftops.errors import Diagnostic, ExternalError
@@ -36,12 +37,12 @@ ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1"}
 """Each of several processes uses one processor."""
 
 
-def start() -> None:
-    """Starts the processes, and goes on without waiting for them: for work that is sure to come."""
+def start(*modules: str) -> None:
+    """Starts the processes, and goes on without waiting for them: for work that is sure to come. They import `modules`."""
     if helpers():
         pool = _pool()
         for _ in range(helpers()):
-            pool.submit(_import)
+            pool.submit(_import, modules)
 
 
 def spread(work: Callable[[In], Out], shares: Iterable[In]) -> Iterator[Out]:
@@ -110,11 +111,9 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _import() -> None:
-    """What takes longest to import, of what rows are looked at with."""
-    import pyarrow.compute  # noqa: F401
-
-    import ftops.datasets.checks  # noqa: F401
+def _import(modules: Iterable[str]) -> None:
+    for name in modules:
+        import_module(name)
 
 
 def _result(future: Future[Out]) -> Out:

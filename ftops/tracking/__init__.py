@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Final
 import ftops
 from ftops.errors import Diagnostic, FtopsError, SpecError
 from ftops.executors.wrapper import start_time
-from ftops.store.store import read_json
+from ftops.files import read_json
 from ftops.tracking import mlflow_names, progress
 from ftops.tracking.mlflow_names import mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 SQLITE: Final = "sqlite:///"
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 BATCH: Final = 1000
 """The most points that MLflow takes in one call."""

@@ -19,8 +19,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ftops.plan.changes import RunState
-from ftops.store.store import temporary_name
+from ftops.files import temporary_name
+from ftops.plan.run import RunState
 from ftops.tracking import SQLITE, ModelTracking, version_alias
 from ftops.tracking.metric_points import Point, batches, system_points
 from ftops.tracking.mlflow_names import mask
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 _PARAMETERS: Final = 100
 """The most parameters that MLflow takes in one call."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 _KEY_LENGTH: Final = 250
 _VALUE_LENGTH: Final = 1000

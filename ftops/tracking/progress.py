@@ -14,9 +14,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from ftops.digests import Json, canonical
+from ftops.executors.attempts import last_event, observe_attempt, run_state
 from ftops.executors.job_state import Observation
-from ftops.plan.changes import Json, RunState, canonical
-from ftops.store.store import Store, last_event, observe_attempt, read_json, run_state, write_atomic
+from ftops.files import read_json, write_atomic
+from ftops.plan.run import RunState
+from ftops.store.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

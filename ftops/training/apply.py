@@ -11,20 +11,19 @@ from pathlib import Path
 import yaml
 
 from ftops import tracking
-from ftops.datasets import prepare as pipeline
-from ftops.datasets.prepare import mixture
+from ftops.datasets.prepare import manifest, mixture
 from ftops.datasets.spec import Dataset, dataset_address
 from ftops.display.numbers import gib
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.executors import protocol
+from ftops.executors.attempts import observe_attempt
 from ftops.executors.engine import plugin_files, require_engine
-from ftops.models.apply import commit
-from ftops.plan.apply_events import DataProgress, Notice, TrainingProgress
-from ftops.plan.changes import Address, Change, MakeBaseModel, MixData, PrepareData, Run, RunState, Train, run_id
-from ftops.reconcile.planner import runner_of
+from ftops.plan.apply_events import Notice, TrainingProgress
+from ftops.plan.changes import Change
+from ftops.plan.run import Run, RunState, run_id
+from ftops.plan.steps import MakeBaseModel, MixData, Train
 from ftops.resources.project import Runner
-from ftops.resources.work import Work
-from ftops.store.store import observe_attempt
+from ftops.resources.work import Work, refuse_changed
 from ftops.training.axolotl.distributed import launcher
 from ftops.training.axolotl.failure_classes import HINTS, Fault, capacity
 from ftops.training.base_model_files import shape_of
@@ -33,46 +32,10 @@ from ftops.training.configs import Config, refuse_to_resume, refuse_without_temp
 from ftops.training.costs import what_fits
 from ftops.training.follow import Ended, Start, Training, last_checkpoint, log_tail, make_model, resumed_from
 from ftops.training.follow import train as follow_training
+from ftops.training.program import engine_command
 from ftops.training.spec.base_model import model_digest
 from ftops.training.spec.mixture import portions_of
-from ftops.training.spec.training_run import TrainingRun, result_of, run_address
-
-
-def prepare(work: Work, step: PrepareData, address: Address) -> str:
-    dataset = work.dataset(step.dataset)
-    _refuse_changed(work, dataset.address)
-    prepared = pipeline.prepare(
-        dataset.spec,
-        step.digest,
-        _origin(work, dataset),
-        work.store,
-        lambda stage, done, total: work.tell(DataProgress(address, stage, done, total)),
-        keep=_current(work),
-    )
-    for warning in prepared.report.warnings:
-        work.tell(Notice(f"{dataset.address}: {warning}"))
-    return ", ".join(f"{name} {split.rows:,}" for name, split in prepared.splits.items())
-
-
-def _origin(work: Work, dataset: Dataset) -> pipeline.Origin:
-    """What the rows are made from, as it was planned, and the version of the record to compare them with."""
-    recorded = work.observed.datasets.get(dataset.metadata.name)
-    before = {} if recorded is None else recorded.sources
-    return pipeline.Origin(
-        work.workspace.root,
-        {path: work.observed.sources.get(path) for path in dataset.source_paths()},
-        {name: work.store.data(work.changes[dataset_address(name)].digest or "") for name in dataset.spec.others},
-        None if recorded is None else work.store.data(recorded.digest),
-        {path: source.digest for path, source in before.items() if source.digest is not None and "://" in path},
-    )
-
-
-def _current(work: Work) -> set[str]:
-    """The digests of the data sets as they are recorded, and as they are planned."""
-    planned = {
-        each.digest for address, each in work.changes.items() if address.kind == Dataset.kind_name and each.digest
-    }
-    return planned | {each.digest for each in work.observed.datasets.values()}
+from ftops.training.spec.training_run import TrainingRun, result_of, run_address, runner_of
 
 
 def mix(work: Work, change: Change, step: MixData) -> str:
@@ -83,18 +46,18 @@ def mix(work: Work, change: Change, step: MixData) -> str:
 
 
 def make_base_model(work: Work, change: Change, step: MakeBaseModel) -> str:
-    run = work.run(change.address)
+    run = work.specs.get(TrainingRun, change.address.name)
     init = run.spec.base_model.init
     if init is None:
         raise TypeError(f"{change.address} makes no model")
-    engine = require_engine(runner_of(run, work.workspace.specs.project).engine)
+    engine = require_engine(runner_of(run, work.specs.project).engine)
     dataset = work.store.data(change.inputs["dataset"])
     make_model(engine, init.model_dump(mode="json", by_alias=True), dataset, work.store.model(step.digest))
     return f"models/{step.digest[:12]}"
 
 
 def train(work: Work, change: Change, step: Train) -> str:
-    run = work.run(change.address)
+    run = work.specs.get(TrainingRun, change.address.name)
     history = work.observed.runs.get(step.run)
     recorded = None if history is None else history.runs.get(step.digest)
     training = Training(
@@ -112,7 +75,7 @@ def train(work: Work, change: Change, step: Train) -> str:
     ended = follow_training(
         training,
         work.store,
-        protocol.executor_for(runner_of(run, work.workspace.specs.project), work.store),
+        protocol.executor_for(runner_of(run, work.specs.project), work.store),
         lambda progress: work.tell(TrainingProgress(change.address, progress)),
     )
     if ended.phase is not RunState.SUCCEEDED:
@@ -128,13 +91,13 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
     """
     _require_inputs(work, change)
     _require_room(work, change)
-    run = work.run(change.address)
-    runner = runner_of(run, work.workspace.specs.project)
+    run = work.specs.get(TrainingRun, change.address.name)
+    runner = runner_of(run, work.specs.project)
     config = render([change], work.changes, work.workspace, source)[change.address]
     refuse_without_template(work.workspace, change, config)
     if source is not None:
         _check_resume(work, change, config, Path(os.path.normpath(work.store.attempt(step.run_id, 1) / source)))
-    command, env = axolotl(run, runner)
+    command, env = engine_command(run, runner)
     job = protocol.Job(
         argv=(command, "train", "config.yaml", *launcher(runner.gpus)),
         files={"config.yaml": config.text.encode(), **plugin_files()},
@@ -154,7 +117,7 @@ def _start(work: Work, change: Change, step: Train, source: str | None) -> Start
         "digest": step.digest,
         "inputs": change.inputs,
         "engine": runner.software,
-        "runner": run.spec.runner or work.workspace.specs.project.spec.default_runner,
+        "runner": run.spec.runner or work.specs.project.spec.default_runner,
         "configDigest": config.digest,
         "inputCommit": work.observed.commit,
         **({"recordSamples": True} if run.spec.samples.record else {}),
@@ -176,7 +139,7 @@ def _limit(work: Work, change: Change, runner: Runner) -> float:
 
     Raises ChecksFailed where they left nothing.
     """
-    run = work.run(change.address)
+    run = work.specs.get(TrainingRun, change.address.name)
     if (hours := run.spec.budget.gpu_hours) is None:
         return run.spec.timeout
     identity = run_id(change.address.name, change.digest or "")
@@ -189,7 +152,7 @@ def _limit(work: Work, change: Change, runner: Runner) -> float:
                 f"its attempts have used up the budget of {hours:g} GPU hours",
                 hint="raise budget.gpuHours, and apply again: it goes on from its last whole checkpoint",
                 address=str(change.address),
-                where=work.workspace.specs.where(change.address, ("spec", "budget", "gpuHours")),
+                where=work.specs.where(change.address, ("spec", "budget", "gpuHours")),
             )
         )
     return min(run.spec.timeout, left)
@@ -203,35 +166,15 @@ def _check_resume(work: Work, change: Change, config: Config, source: Path) -> N
     refuse_to_resume(work.workspace, change.address, config, checkpoint)
 
 
-def axolotl(run: TrainingRun, runner: Runner) -> tuple[str, dict[str, str]]:
-    """The engine's program, and the environment that it needs: what it starts is beside it. An image has both of its own.
-
-    Raises ExternalError where the engine is needed here and not installed.
-    """
-    env = {
-        "PYTHONPATH": "plugin",
-        "AXOLOTL_DO_NOT_TRACK": "1",
-        **({"HF_HUB_OFFLINE": "1"} if run.spec.base_model.hub is None or runner.is_offline else {}),
-        # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
-        **({} if runner.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
-    }
-    if not runner.uses_engine_here:
-        return "axolotl", env
-    engine = require_engine(runner.engine)
-    usual = "/usr/local/bin:/usr/bin:/bin"
-    others = os.environ.get("PATH", usual) if runner.docker is None else usual
-    return str(engine.bin / "axolotl"), {"PATH": f"{engine.bin}:{others}", **env}
-
-
 def _reads(work: Work, change: Change, resume: str | None) -> Iterator[Path]:
     """What a training reads beside its own folder: data, base model, and the checkpoint `resume` that it goes on from."""
-    base = work.run(change.address).spec.base_model
+    base = work.specs.get(TrainingRun, change.address.name).spec.base_model
     yield work.store.data(change.inputs["dataset"])
     if base.init is not None:
         yield work.store.model(model_digest(change.inputs))
     if base.run is not None:
         before = work.changes[run_address(base.run)].run_id
-        yield work.store.run(before) / result_of(work.run(run_address(base.run)))
+        yield work.store.run(before) / result_of(work.specs.get(TrainingRun, base.run))
     if base.path is not None:
         yield work.workspace.root / base.path
     if resume is not None:  # relative to the folder of any attempt
@@ -243,7 +186,7 @@ def _track(work: Work, change: Change, step: Train, folder: Path) -> None:
     """Asks for an attempt to be seen in MLflow, with the config that it trains with as parameters."""
     if (folder / "tracking.json").exists():
         return
-    run = work.run(change.address)
+    run = work.specs.get(TrainingRun, change.address.name)
     spec, base = run.spec, run.spec.base_model
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     tracking.write_tracking(
@@ -251,7 +194,7 @@ def _track(work: Work, change: Change, step: Train, folder: Path) -> None:
         tracking.RunTracking(
             name=run.metadata.name,
             base_model=base.run or base.hub or base.path or f"init-{base.init.family if base.init else ''}",
-            project=work.workspace.specs.project.metadata.name,
+            project=work.specs.project.metadata.name,
             method=spec.method,
             dataset=", ".join(each.name for each in spec.portions),
             dataset_id=change.inputs["dataset"],
@@ -264,8 +207,8 @@ def _track(work: Work, change: Change, step: Train, folder: Path) -> None:
 
 def _require_inputs(work: Work, change: Change) -> None:
     """Raises ExternalError or ChecksFailed where what a training reads is not there, before any time is spent."""
-    run = work.run(change.address)
-    _refuse_changed(work, change.address)
+    run = work.specs.get(TrainingRun, change.address.name)
+    refuse_changed(work, change.address)
     for portion in run.spec.portions:
         _require_rows(work, change, portion.name)
     if run.spec.base_model.run is not None:
@@ -275,7 +218,7 @@ def _require_inputs(work: Work, change: Change) -> None:
             raise ExternalError(
                 Diagnostic(
                     f"the weights of {base} are not in the store of this machine",
-                    detail=f"expected them at {work.workspace.specs.project.spec.store}/runs/{base}/output",
+                    detail=f"expected them at {work.specs.project.spec.store}/runs/{base}/output",
                     hint="copy that folder here from the machine that trained it, or train it again: "
                     f"ftops apply --rerun {needed.chosen or run.spec.base_model.run}",
                     address=str(change.address),
@@ -292,8 +235,8 @@ def _require_rows(work: Work, change: Change, name: str) -> None:
     planned = work.changes[dataset_address(name)]
     used = {digest for digest, _ in portions_of(change.inputs)}
     folder = _intact(work, change, next(each for each in (*planned.same_rows, planned.digest) if each in used))
-    manifest, split = pipeline.read_manifest(folder), work.dataset(name).spec.split
-    splits = {} if manifest is None else manifest.splits
+    prepared, split = manifest.read_manifest(folder), work.specs.get(Dataset, name).spec.split
+    splits = {} if prepared is None else prepared.splits
     empty = [each for each in ("train", "validation") if getattr(split, each) and not splits[each].rows]
     if empty:
         raise ChecksFailed(
@@ -308,8 +251,8 @@ def _require_rows(work: Work, change: Change, name: str) -> None:
 def _intact(work: Work, change: Change, digest: str) -> Path:
     """The folder of prepared data. Raises ExternalError where anything in it is not as it was written."""
     folder = work.store.data(digest)
-    damaged = pipeline.verify(folder)
-    if pipeline.read_manifest(folder) is None or damaged:
+    damaged = manifest.verify(folder)
+    if manifest.read_manifest(folder) is None or damaged:
         hint = f"remove {folder} and run `ftops apply` again: it is prepared anew"
         raise ExternalError(*(replace(each, hint=hint, address=str(change.address)) for each in damaged))
     return folder
@@ -326,13 +269,6 @@ def _require_room(work: Work, change: Change) -> None:
                 address=str(change.address),
             )
         )
-
-
-def _refuse_changed(work: Work, address: Address) -> None:
-    """Raises ExternalError where a source was changed under its pointer: what it says would be recorded of other content."""
-    paths = work.workspace.specs.resources[address].source_paths()
-    if found := [work.observed.changed[path] for path in paths if path in work.observed.changed]:
-        raise ExternalError(*found)
 
 
 def _tried_again(work: Work, change: Change, ended: Ended) -> None:
@@ -381,11 +317,11 @@ def _stands(step: Train) -> str:
 
 def _what_fits(work: Work, change: Change, ended: Ended) -> str:
     """What would need less memory of a GPU than the attempt, whose config is asked, with the arithmetic; empty where nobody knows."""
-    run = work.run(change.address)
-    runner = runner_of(run, work.workspace.specs.project)
+    run = work.specs.get(TrainingRun, change.address.name)
+    runner = runner_of(run, work.specs.project)
     folder = work.store.attempt(run_id(change.address.name, change.digest or ""), ended.attempt)
     config = yaml.load((folder / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
-    shape = shape_of(run, work.workspace.specs.resources, work.workspace.root)
+    shape = shape_of(run, work.specs.resources, work.workspace.root)
     room = capacity(log_tail(folder / "output.log")) or runner.capabilities.gpu_memory
     if shape is None or room is None:
         return ""
@@ -395,6 +331,6 @@ def _what_fits(work: Work, change: Change, ended: Ended) -> str:
 def _commit_failure(work: Work, change: Change) -> None:
     """Records a failed attempt; that it could not be recorded must not hide why it failed."""
     try:
-        work.tell(Notice(commit(work, change)))
+        work.tell(Notice(work.commit(work, change)))
     except ExternalError as error:
         work.tell(Notice(f"the failed attempt could not be recorded: {error}"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops.errors import ExternalError
-from ftops.store.store import open_regular
+from ftops.files import open_regular
 from ftops.training.axolotl.model_shape import Shape
 from ftops.training.spec.base_model import InitModel
 from ftops.training.spec.training_run import TrainingRun, run_address
@@ -16,8 +16,9 @@ from ftops.training.spec.training_run import TrainingRun, run_address
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ftops.plan.changes import Address, Json
-    from ftops.specs.kinds import Resource
+    from ftops.digests import Json
+    from ftops.plan.address import Address
+    from ftops.resources.resource import Resource
 
 LIMIT: Final = 1 << 24
 """Bytes of a file of JSON that comes with a model; a tokenizer may list thousands of tokens in one."""

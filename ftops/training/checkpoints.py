@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops.errors import ExternalError
-from ftops.store.store import open_regular
+from ftops.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from io import BufferedReader
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 HEADER_LIMIT: Final = 100_000_000
 """Bytes of a safetensors header, the limit of its reference implementation; also of any JSON that is read here."""

@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING
 import yaml
 
 from ftops.datasets.spec import Dataset, dataset_address
+from ftops.digests import Json, digest
+from ftops.display.text import shown
 from ftops.errors import ChecksFailed, Diagnostic, PlanError, SpecError, Where
-from ftops.plan.changes import Address, Change, ChangeClass, Json, Plan, Train, digest, run_id
-from ftops.plan.step_text import shown
-from ftops.reconcile.observe import TEMPLATES, Workspace, template_texts
-from ftops.reconcile.planner import runner_of
+from ftops.plan.address import Address
+from ftops.plan.changes import Change, ChangeClass, Plan
+from ftops.plan.run import run_id
+from ftops.plan.steps import Train
+from ftops.resources.workspace import Workspace
 from ftops.store import sandbox
 from ftops.training.axolotl.batch_size import batch_of, is_auto, sized
 from ftops.training.axolotl.config import RunValues, check_rendered, takes_own_template, template_for, template_values
 from ftops.training.axolotl.resume_check import changed
 from ftops.training.base_model_files import lacks_template, shape_of
 from ftops.training.follow import last_checkpoint
+from ftops.training.project_templates import TEMPLATES, template_texts
 from ftops.training.spec.base_model import model_digest
-from ftops.training.spec.training_run import TrainingRun, result_of, run_address
+from ftops.training.spec.training_run import TrainingRun, result_of, run_address, runner_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

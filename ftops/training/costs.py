@@ -7,19 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ftops.display.numbers import counted, gib
+from ftops.digests import Json
+from ftops.display.numbers import clock, counted, gib
 from ftops.errors import Diagnostic, SpecError
-from ftops.plan.changes import Address, Change, Json, Observed, Plan, RunState, Train, run_id
+from ftops.plan.address import Address
+from ftops.plan.changes import Change, Plan
 from ftops.plan.estimates import Cost
-from ftops.plan.step_text import clock
-from ftops.reconcile.planner import runner_of
+from ftops.plan.observed import Observed
+from ftops.plan.run import RunState, run_id
+from ftops.plan.steps import Train
 from ftops.training.axolotl.memory_estimate import GIB, Load, checkpoint, memory
 from ftops.training.base_model_files import shape_of
 from ftops.training.spec.mixture import portions_of
-from ftops.training.spec.training_run import TrainingRun
+from ftops.training.spec.training_run import TrainingRun, runner_of
 
 if TYPE_CHECKING:
-    from ftops.reconcile.observe import Workspace
+    from ftops.resources.workspace import Workspace
     from ftops.training.axolotl.model_shape import Shape
 
 

@@ -17,12 +17,17 @@ from typing import Final
 
 import yaml
 
+from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError
+from ftops.executors.attempts import last_event
 from ftops.executors.engine import Engine
 from ftops.executors.job_state import JobState, Observation, early_end, reached_its_end
 from ftops.executors.protocol import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
-from ftops.plan.changes import Json, Run, RunState
-from ftops.store.store import Store, last_event, open_regular, parsed, temporary_name
+from ftops.files import open_regular, parsed, temporary_name
+from ftops.plan.apply_events import Progress
+from ftops.plan.run import Run, RunState
+from ftops.plan.steps import Resume
+from ftops.store.store import Store
 from ftops.training import axolotl, checkpoints
 from ftops.training.axolotl.failure_classes import Fault, failure
 from ftops.training.metrics import Pace
@@ -40,13 +45,6 @@ class Start:
 
     job: Job
     about: Mapping[str, Json]
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Where the next attempt begins: the folder of a whole checkpoint, or None for the start."""
-
-    checkpoint: Path | None
 
 
 def lacks(folder: Path) -> str:
@@ -84,17 +82,6 @@ class Training:
     rerun_after: int = 0
     pause: Callable[[float], None] = time.sleep
     lacks: Callable[[Path], str] = lacks
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a training stands: `rate` in tokens a second, `eta` in seconds; None where not known yet."""
-
-    step: int
-    max_steps: int
-    loss: float | None = None
-    rate: float | None = None
-    eta: float | None = None
 
 
 Watch = Callable[[Progress], None]

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from ftops.datasets.checks.pii import Pii
 from ftops.datasets.checks.rows import TableRows
 from ftops.errors import ExternalError
-from ftops.store.store import Store, open_regular
+from ftops.files import open_regular
+from ftops.store.store import Store
 from ftops.training.follow import resumed_from
 from ftops.training.record import Sample, Samples
 

@@ -17,21 +17,23 @@ from typing import Final
 
 import yaml
 
+from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError, RunFailed
 from ftops.executors import protocol
 from ftops.executors.engine import plugin_files
+from ftops.files import cannot_write, rename_new, sync
 from ftops.plan.apply_events import Notice
-from ftops.plan.changes import Json, MergeWeights, Run, RunState
-from ftops.reconcile.planner import runner_of
+from ftops.plan.run import Run, RunState
+from ftops.plan.steps import MergeWeights
 from ftops.resources.project import Runner
 from ftops.resources.work import Work
-from ftops.store.store import cannot_write, rename_new, sync
 from ftops.training import checkpoints, merged_weights
-from ftops.training.apply import axolotl
 from ftops.training.axolotl.failure_classes import HINTS, Fault
 from ftops.training.base_model_files import fetched
 from ftops.training.follow import Ended, Start, Training, final_attempt, publish_output, train
-from ftops.training.spec.training_run import MERGED, TrainingRun, run_address
+from ftops.training.program import engine_command
+from ftops.training.spec.training_run import MERGED, TrainingRun, run_address, runner_of
+from ftops.training.sweep.chosen import stands_for
 
 NOT_ITS: Final = ("README.md", "debug.log")
 """What the engine copies from the base model that says nothing of this one."""
@@ -44,7 +46,7 @@ def merge(work: Work, step: MergeWeights) -> str:
 
     Raises ExternalError where the adapter or its config is not in this store, RunFailed where merging failed.
     """
-    run, identity = work.stands_for(step.run, step.run_id)
+    run, identity = stands_for(work, step.run, step.run_id)
     step = replace(step, run=run, run_id=identity)
     attempt = _attempt(work, step)
     target = attempt / MERGED
@@ -72,7 +74,7 @@ def _attempt(work: Work, step: MergeWeights) -> Path:
         attempt = (work.store.root / step.output).parent
     lacking = [name for name in ("config.yaml", "output/adapter_config.json") if not (attempt / name).exists()]
     if lacking or (number is None and step.output is None):
-        kept = work.workspace.specs.project.spec.store
+        kept = work.specs.project.spec.store
         raise ExternalError(
             Diagnostic(
                 f"the adapter of {step.run_id} is not in the store of this machine: there is nothing to merge",
@@ -86,8 +88,8 @@ def _attempt(work: Work, step: MergeWeights) -> Path:
 
 
 def _make(work: Work, step: MergeWeights, attempt: Path) -> None:
-    run = work.run(run_address(step.run))
-    runner = runner_of(run, work.workspace.specs.project)
+    run = work.specs.get(TrainingRun, step.run)
+    runner = runner_of(run, work.specs.project)
     config = yaml.load((attempt / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
     base = _base(attempt, config)
     training = Training(
@@ -113,9 +115,9 @@ def _make(work: Work, step: MergeWeights, attempt: Path) -> None:
 
 def _start(work: Work, step: MergeWeights, attempt: Path, config: Json) -> Start:
     """The job that merges: the run's config, with the adapter beside, in a folder as deep, so that its paths hold."""
-    run = work.run(run_address(step.run))
-    runner: Runner = runner_of(run, work.workspace.specs.project)
-    command, env = axolotl(run, runner)
+    run = work.specs.get(TrainingRun, step.run)
+    runner: Runner = runner_of(run, work.specs.project)
+    command, env = engine_command(run, runner)
     adapter = f"../../{step.run_id}/{attempt.name}/output"
     merging = {key: each for key, each in config.items() if key != "resume_from_checkpoint"}
     merging |= {"output_dir": "output", "lora_model_dir": adapter}
@@ -131,7 +133,7 @@ def _start(work: Work, step: MergeWeights, attempt: Path, config: Json) -> Start
 
 
 def _runner_name(work: Work, run: TrainingRun) -> str:
-    return run.spec.runner or work.workspace.specs.project.spec.default_runner
+    return run.spec.runner or work.specs.project.spec.default_runner
 
 
 def _is_ours(config: Json) -> bool:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Final, Literal, NamedTuple
 
-from ftops.plan.changes import Json, RunState
-from ftops.training.record import Attempt, FileEntry, Samples
+from ftops.digests import Json
+from ftops.plan.run import RunState
+from ftops.resources.record import FileEntry
+from ftops.training.record import Attempt, Samples
 
 PLACE: Final = frozenset({"event", "step", "maxSteps", "time"})
 """What says where an event belongs; all other numbers in it are figures."""

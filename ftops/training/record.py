@@ -2,57 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from datetime import datetime
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from ftops.datasets.record import DatasetReport
-from ftops.plan.changes import Json, RunState
-from ftops.resources.fields import Name, Semver, Strict
+from ftops.digests import Json
+from ftops.errors import Diagnostic, RecordConflict, Where
+from ftops.plan.observed import RunHistory, TrainedRun
+from ftops.plan.run import TERMINAL, RunState
+from ftops.resources.fields import Strict
+from ftops.resources.record import Digest, FileEntry, Record
 from ftops.training.axolotl.failure_classes import Fault
-
-FOLDER: Final = "registry/"
-Digest = str
-
-
-class RecordMetadata(Strict):
-    name: Name
-
-
-class SourceEntry(Strict):
-    """Which content a file of a spec had: its digest, and that of the DVC pointer that covered it."""
-
-    digest: str
-    pointer: str | None = None
-
-
-class DatasetStatus(Strict):
-    """`pruned`: its prepared rows were removed on purpose; what is known of them stays. `same_rows` are digests that it had
-    before, with the same rows: only what is reported of them was another."""
-
-    phase: Literal["prepared", "pruned"]
-    digest: Digest
-    inputs: Json
-    same_rows: tuple[Digest, ...] = ()
-    sources: dict[str, SourceEntry]
-    report: DatasetReport
-    prepared_at: str
-    input_commit: str | None = None
-
-
-class DatasetRecord(Strict):
-    api_version: Literal["ftops/v1"] = "ftops/v1"
-    kind: Literal["DatasetRecord"] = "DatasetRecord"
-    metadata: RecordMetadata
-    status: DatasetStatus
-
-    def input_commits(self) -> tuple[str | None, ...]:
-        """The commits that its content was made from."""
-        return (self.status.input_commit,)
-
-    @property
-    def path(self) -> str:
-        return f"{FOLDER}datasets/{self.metadata.name}.yaml"
 
 
 class CheckpointEntry(Strict):
@@ -76,11 +37,6 @@ class Attempt(Strict):
     fault: Fault | None = None
     reason: str | None = None
     checkpoints: dict[str, CheckpointEntry] | None = None
-
-
-class FileEntry(Strict):
-    sha256: Digest
-    size: int
 
 
 class Sample(Strict):
@@ -148,68 +104,76 @@ class RunStatus(Strict):
     runs: dict[Digest, RunEntry]
 
 
-class RunRecord(Strict):
-    api_version: Literal["ftops/v1"] = "ftops/v1"
+class RunRecord(Record):
+    folder: ClassVar = "runs"
+
     kind: Literal["RunRecord"] = "RunRecord"
-    metadata: RecordMetadata
     status: RunStatus
 
     def input_commits(self) -> tuple[str | None, ...]:
         """The commits that its content was made from."""
         return tuple(entry.input_commit for entry in self.status.runs.values())
 
-    @property
-    def path(self) -> str:
-        return f"{FOLDER}runs/{self.metadata.name}.yaml"
+
+def merge_runs(tip: RunRecord, mine: RunRecord) -> RunRecord:
+    runs = dict(tip.status.runs)
+    for digest, entry in mine.status.runs.items():
+        runs[digest] = _merge_entry(runs[digest], entry, mine.path) if digest in runs else entry
+    current = mine.status.current
+    return tip.model_copy(update={"status": RunStatus(phase=runs[current].phase, current=current, runs=runs)})
 
 
-class ModelRecordMetadata(Strict):
-    name: Name
-    version: Semver
+def _merge_entry(tip: RunEntry, mine: RunEntry, path: str) -> RunEntry:
+    """The account that knows the later attempt, with the attempts of both; a success stands whatever comes later, but for
+    another one that was asked for."""
+    succeeded = tip.phase is mine.phase is RunState.SUCCEEDED
+    if succeeded and mine.weights != tip.weights and not (_replaces(mine, tip) or _replaces(tip, mine)):
+        raise RecordConflict(
+            Diagnostic(
+                f"{path}: {mine.id} was trained twice with different weights",
+                hint="keep one: the committed record stands; the other result stays in the store of its machine",
+                where=Where(path),
+            )
+        )
+    attempts = dict(tip.attempts)
+    for number, attempt in mine.attempts.items():
+        there = attempts.get(number)
+        attempts[number] = attempt if there is None or _says_more(_weight(attempt), _weight(there)) else there
+    stands = succeeded and mine.output == tip.output  # whatever attempts came later
+    entry = mine if not stands and _says_more(_weight(mine), _weight(tip)) else tip
+    return entry.model_copy(update={"attempts": attempts})
 
 
-class ModelDigests(Strict):
-    data: Digest
-    config: Digest
-    weights: dict[str, FileEntry]
+def _replaces(newer: RunEntry, older: RunEntry) -> bool:
+    """Whether `newer` was trained again on purpose, knowing the result of `older`."""
+    return 0 < older.final_attempt <= (newer.rerun_after or 0) < newer.final_attempt
 
 
-class MergedWeights(Strict):
-    """The adapter of a version merged into its base model: the folder in the store, its bytes, and the digest of each file."""
-
-    output: str
-    size: int
-    weights: dict[str, FileEntry]
-
-
-class ModelStatus(Strict):
-    phase: Literal["registered"]
-    run: Name
-    run_digest: Digest
-    run_id: str
-    method: str
-    base_model: Json
-    size: int
-    digests: ModelDigests
-    output: str
-    merged: MergedWeights | None = None
-    mlflow: str
-    aliases: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    registered_at: str
-    input_commit: str | None = None
+def _weight(account: RunEntry | Attempt) -> tuple[bool, int, bool]:
+    """What of two accounts decides which stands: a success, the number of the last attempt, then whether it has ended."""
+    attempts = account.attempts if isinstance(account, RunEntry) else {}
+    last = max((int(number) for number in attempts), default=0)
+    return account.phase is RunState.SUCCEEDED, last, account.phase in TERMINAL
 
 
-class ModelRecord(Strict):
-    api_version: Literal["ftops/v1"] = "ftops/v1"
-    kind: Literal["ModelRecord"] = "ModelRecord"
-    metadata: ModelRecordMetadata
-    status: ModelStatus
+def _says_more(mine: tuple[bool, int, bool], tip: tuple[bool, int, bool]) -> bool:
+    """Between equals the newer account of what goes on, and the first one of an end: that is written once."""
+    return mine > tip or (mine == tip and not tip[-1])
 
-    def input_commits(self) -> tuple[str | None, ...]:
-        """The commits that its content was made from."""
-        return (self.status.input_commit,)
 
-    @property
-    def path(self) -> str:
-        return f"{FOLDER}models/{self.metadata.name}/{self.metadata.version}.yaml"
+def history(record: RunRecord) -> RunHistory:
+    """What planning needs of the record of a run."""
+    return RunHistory(record.status.current, {key: _trained(key, entry) for key, entry in record.status.runs.items()})
+
+
+def _trained(key: str, entry: RunEntry) -> TrainedRun:
+    last = max((int(number) for number in entry.attempts), default=0)
+    attempt = entry.attempts.get(str(last), Attempt(phase=entry.phase))
+    seconds = None
+    if attempt.started_at is not None and attempt.ended_at is not None:
+        seconds = (
+            datetime.fromisoformat(attempt.ended_at) - datetime.fromisoformat(attempt.started_at)
+        ).total_seconds()
+    memory = entry.metrics.get("memoryGib")
+    used = None if memory is None else round(memory * 2**30)
+    return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds, used, entry.measured)

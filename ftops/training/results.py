@@ -5,87 +5,26 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ftops import tracking
-from ftops.datasets.prepare import read_manifest
+from ftops.digests import Json
+from ftops.display.numbers import utc
 from ftops.errors import Diagnostic, ExternalError
+from ftops.executors.attempts import last_event, observe_attempt, run_state
 from ftops.executors.job_state import JobState, early_end
 from ftops.executors.protocol import follow
-from ftops.plan.changes import Change, Json, LabelVersion, Observed, RegisterVersion, RunState, run_id
-from ftops.reconcile.observe import Workspace
-from ftops.store.store import Store, last_event, observe_attempt, run_state
+from ftops.plan.run import RunState, run_id
+from ftops.resources.record import FileEntry, RecordMetadata
+from ftops.store.store import Store
 from ftops.training import checkpoints, generations
 from ftops.training.axolotl.failure_classes import failure
 from ftops.training.axolotl.metrics import better
 from ftops.training.follow import final_attempt, log_tail, resumed_from
-from ftops.training.record import (
-    Attempt,
-    CheckpointEntry,
-    DatasetRecord,
-    DatasetStatus,
-    FileEntry,
-    MergedWeights,
-    ModelDigests,
-    ModelRecord,
-    ModelRecordMetadata,
-    ModelStatus,
-    RecordMetadata,
-    RunEntry,
-    RunRecord,
-    RunStatus,
-    SourceEntry,
-)
-from ftops.training.spec.training_run import MERGED
+from ftops.training.record import Attempt, CheckpointEntry, RunEntry, RunRecord, RunStatus
 
 MEMORY: Final = ("memory/max_allocated_gib", "memory/max_resident_gib")
 """What events call the most memory so far: of a GPU, and of a process without one."""
-
-
-def utc(seconds: float | None) -> str | None:
-    """A time as records write it: RFC 3339 in UTC, whole seconds."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def dataset_record(change: Change, workspace: Workspace, observed: Observed) -> DatasetRecord:
-    """The record of the data set that `change` prepared."""
-    folder = workspace.store.data(change.digest or "")
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise ExternalError(
-            Diagnostic(
-                f"{folder}: the prepared data is gone",
-                hint="run `ftops apply` again: it is prepared anew",
-                address=str(change.address),
-            )
-        )
-    sources = {
-        path: SourceEntry(digest=source.digest or source.pointer or "", pointer=source.pointer)
-        for path in workspace.specs.resources[change.address].source_paths()
-        if (source := observed.sources.get(path)) is not None
-    }
-    urls = {
-        file.path: SourceEntry(digest=f"sha256:{file.sha256}")
-        for file in manifest.report.files
-        if file.path not in sources
-    }
-    return DatasetRecord(
-        metadata=RecordMetadata(name=change.address.name),
-        status=DatasetStatus(
-            phase="prepared",
-            digest=manifest.digest,
-            inputs=change.inputs,
-            same_rows=change.same_rows,
-            sources=sources | urls,
-            report=manifest.report,
-            prepared_at=manifest.prepared_at,
-            input_commit=observed.commit,
-        ),
-    )
 
 
 def run_record(name: str, identity: str, store: Store) -> RunRecord:
@@ -207,51 +146,3 @@ def _metrics(events: list[dict[str, Json]]) -> dict[str, float]:
             found[name] = values[-1]
     memory = [float(event[key]) for event in events for key in MEMORY if isinstance(event.get(key), int | float)]
     return found | ({"memoryGib": round(max(memory), 3)} if memory else {})
-
-
-def model_record(step: RegisterVersion, run: RunRecord, commit: str | None) -> ModelRecord:
-    """The record of a new version, made from the record of its run."""
-    found = [(key, entry) for key, entry in run.status.runs.items() if entry.id == step.run_id]
-    if not found or found[0][1].phase is not RunState.SUCCEEDED or found[0][1].output is None:
-        raise ExternalError(
-            Diagnostic(
-                f"{step.run_id} has not succeeded: there is nothing to register as {step.version}",
-                hint="run `ftops apply`: it trains what is missing first",
-            )
-        )
-    key, entry = found[0]
-    return ModelRecord(
-        metadata=ModelRecordMetadata(name=step.model, version=step.version),
-        status=ModelStatus(
-            phase="registered",
-            run=run.metadata.name,
-            run_digest=key,
-            run_id=entry.id,
-            method=entry.inputs["method"],
-            base_model=entry.inputs["baseModel"],
-            size=sum(each.size for each in entry.weights.values()),
-            digests=ModelDigests(data=entry.inputs["dataset"], config=entry.config_digest, weights=entry.weights),
-            output=entry.output or "",
-            mlflow=tracking.model_uri(step.model, step.version),
-            registered_at=utc(datetime.now(UTC).timestamp()) or "",
-            input_commit=commit,
-        ),
-    )
-
-
-def with_merged(record: ModelRecord, store: Store) -> ModelRecord:
-    """`record` with the merged weights of its adapter. Raises ExternalError where they are not whole any more."""
-    output = Path(record.status.output).with_name(MERGED)
-    files = checkpoints.final_weights(store.root / output)
-    if isinstance(files, checkpoints.Torn):
-        hint = f"remove {files.path} and run `ftops apply` again: they are merged anew"
-        raise ExternalError(Diagnostic(f"{output}: its merged weights are not whole: {files.reason}", hint=hint))
-    entries = {name: FileEntry(sha256=each.sha256, size=each.size) for name, each in files.items()}
-    merged = MergedWeights(output=output.as_posix(), size=sum(each.size for each in entries.values()), weights=entries)
-    return record.model_copy(update={"status": record.status.model_copy(update={"merged": merged})})
-
-
-def labelled(record: ModelRecord, step: LabelVersion) -> ModelRecord:
-    """`record` with the aliases and tags that `step` names, and no others."""
-    labels = {"aliases": step.aliases, "tags": step.tags}
-    return record.model_copy(update={"status": record.status.model_copy(update=labels)})

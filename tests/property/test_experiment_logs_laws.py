@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from ftops.experiments.analysis.observations import Wanted
 from ftops.experiments.assignment import Allocation, assign, ranges_by_weight
-from ftops.experiments.logs import LogFile, read
+from ftops.experiments.logs.files import LogFile
 from ftops.experiments.logs.hashes import hashes
 from ftops.experiments.logs.jsonl import read_block
+from ftops.experiments.logs.read_files import read
 from ftops.experiments.logs.row_schema import Rules, microseconds
 
 FIELDS = MappingProxyType({"rating": "rating", "clicked": "binary", "cost": "number", "tokens": "count"})

@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ftops.datasets.checks.rows import TableRows
-from ftops.datasets.prepare import SPLITS, Origin, prepare
-from ftops.datasets.prepare.split import BLOCK, assign
+from ftops.datasets.prepare.prepare import Origin, prepare
+from ftops.datasets.prepare.split import BLOCK, SPLITS, assign
 from ftops.datasets.spec import DatasetSpec, Split
 from ftops.errors import ChecksFailed
 from ftops.store.store import open_store

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftops.errors import PlanError
-from ftops.plan.changes import Observed, Source, Train
+from ftops.plan.observed import Observed, Source
+from ftops.plan.steps import Train
 from ftops.reconcile.planner import make_plan, make_seal, moved
 from tests.outcomes import applied, planned_again, read
 

@@ -6,11 +6,15 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ftops.datasets.record import DatasetRecord
 from ftops.documents.fast_yaml import simple_tree
-from ftops.plan.changes import RunState
-from ftops.registry.merge import RecordConflict, merge
+from ftops.errors import RecordConflict
+from ftops.models.record import ModelRecord
+from ftops.plan.run import RunState
+from ftops.registry.merge import merge
 from ftops.registry.record_files import HEADER, dump, is_record, parse
-from ftops.training.record import Attempt, DatasetRecord, FileEntry, ModelRecord, RunEntry, RunRecord, RunStatus
+from ftops.resources.record import FileEntry
+from ftops.training.record import Attempt, RunEntry, RunRecord, RunStatus
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 PHASES = st.sampled_from([RunState.RUNNING, RunState.FAILED, RunState.CANCELLED])

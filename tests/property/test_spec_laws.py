@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftops.errors import Diagnostic
-from ftops.plan.changes import Address
+from ftops.plan.address import Address
 from ftops.plan.json import diagnostics_json
 from ftops.plan.markdown import diagnostics_github
 from ftops.plan.text import diagnostics_text

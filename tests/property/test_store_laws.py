@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.plan.changes import RunState
-from ftops.store.store import NAME, Store, last_event, open_store, write_atomic
+from ftops.executors.attempts import last_event, runs_of
+from ftops.files import write_atomic
+from ftops.plan.run import RunState
+from ftops.store.store import NAME, Store, open_store
 
 trees = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
@@ -27,7 +29,7 @@ def test_a_run_is_read_as_it_was_written(run_id, value):
         about = {"id": run_id, "name": "n", "digest": "d", "inputs": value}
         store.write_run(run_id, about)
         assert store.read_run(run_id) == about
-        assert [(run.id, run.state) for run in store.runs()] == [(run_id, RunState.PENDING)]
+        assert [(run.id, run.state) for run in runs_of(store)] == [(run_id, RunState.PENDING)]
 
 
 @settings(deadline=None)  # the disk decides how long an example takes

@@ -8,11 +8,13 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftops.plan.changes import Address, Observed, Source, canonical
+from ftops.digests import canonical
+from ftops.plan.address import Address
+from ftops.plan.observed import Observed, Source
 from ftops.plan.sweep_choice import MemberResult, choose
 from ftops.reconcile.planner import make_plan
 from ftops.resources.fields import NAME_PATTERN
-from ftops.training.sweep.spec import SweepSpec, member_name
+from ftops.training.spec.sweep import SweepSpec, member_name
 from tests.outcomes import applied, planned_again, read
 
 SCALARS = (

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 if TYPE_CHECKING:
     import numpy as np

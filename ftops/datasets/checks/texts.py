@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ftops.datasets.checks.rows import MESSAGES, TOOLS, text_fields
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from ftops.datasets.checks.rows import Batches, CheckResult, In, Out
 from ftops.datasets.prepare.check_cache import load_result, save_result
 from ftops.datasets.prepare.stages import Stages, scratch
 from ftops.datasets.read import DataFile, Form, Reading, StoredRows
-from ftops.plan.changes import Json, digest
+from ftops.digests import Json, digest
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,9 +17,9 @@ from ftops.datasets.prepare.stages import Stages
 from ftops.datasets.read import DataFile, Form
 from ftops.datasets.record import DatasetReport, SplitReport
 from ftops.datasets.spec import OPTIONAL, REQUIRED, OutputFormat, Shape
+from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError
-from ftops.plan.changes import Json
-from ftops.store.store import read_json
+from ftops.files import read_json
 
 if TYPE_CHECKING:
     from ftops.datasets.read import StoredRows

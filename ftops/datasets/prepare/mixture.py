@@ -11,7 +11,7 @@ from typing import IO, Final
 
 import numpy as np
 
-from ftops.store.store import publish_folder
+from ftops.files import publish_folder
 
 SPLITS: Final = ("train", "validation")
 _SLACK: Final = 1e-9

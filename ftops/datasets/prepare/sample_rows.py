@@ -8,7 +8,7 @@ from typing import Final
 from ftops.datasets.checks.pii import Pii
 from ftops.datasets.checks.rows import MESSAGES, TableRows
 from ftops.datasets.read import StoredRows
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 COUNT: Final = 5
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ftops.plan.changes import Json, digest
-from ftops.store.store import HINTS, Store, cannot_write, read_json, rename_new, temporary_name
+from ftops.digests import Json, digest
+from ftops.files import HINTS, cannot_write, read_json, rename_new, temporary_name
+from ftops.store.store import Store
 
 THREADS: Final = 4
 """Files that are hashed at once."""

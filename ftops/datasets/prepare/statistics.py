@@ -16,8 +16,8 @@ from ftops.datasets.prepare.stages import Stages
 from ftops.datasets.prepare.write import Written
 from ftops.datasets.record import SplitReport, Statistics
 from ftops.datasets.spec import DatasetSpec
+from ftops.digests import Json, digest
 from ftops.errors import Diagnostic, ExternalError
-from ftops.plan.changes import Json, digest
 from ftops.resources.fields import Strict
 
 if TYPE_CHECKING:

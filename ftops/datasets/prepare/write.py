@@ -25,8 +25,8 @@ from ftops.datasets.read import JsonlWriter, Reading, StoredRows
 from ftops.datasets.read.row_index import row_index
 from ftops.datasets.record import FindingReport
 from ftops.datasets.spec import PIPELINE_VERSION, DatasetSpec, OutputFormat
+from ftops.digests import Json, digest
 from ftops.errors import ChecksFailed, Diagnostic, Where
-from ftops.plan.changes import Json, digest
 
 SPLIT_FILES: Final = "splits.json"
 FINDINGS: Final = "findings.jsonl"

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from ftops.datasets.read.json_rows import loads
 from ftops.datasets.read.row_errors import Fault, kind, text_of
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 ROLES: Final = {
     "system": "system", "developer": "system",

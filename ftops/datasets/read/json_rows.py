@@ -11,7 +11,7 @@ import orjson
 
 from ftops.datasets.read.decompress import CHUNK, UTF8_BOM, RefusedError
 from ftops.datasets.read.record_parser import Parse, Record
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 SHOWN: Final = 40
 """The longest key that is shown: a longer one could be data."""

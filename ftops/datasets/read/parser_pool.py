@@ -16,8 +16,8 @@ from typing import IO, Any, Final, NamedTuple, Self
 
 from ftops.datasets.read.parse_options import Form
 from ftops.datasets.read.source import CHUNK, DataFile, Opened, opened
+from ftops.digests import Json
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, FtopsError, Where
-from ftops.plan.changes import Json
 from ftops.store.sandbox import MIB, Child, Limits
 
 Progress = Callable[[int, int], None]

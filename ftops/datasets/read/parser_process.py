@@ -21,7 +21,7 @@ from ftops.datasets.read.parse_options import Form
 from ftops.datasets.read.parser_pool import SLOT
 from ftops.datasets.read.record_parser import Parse, Record
 from ftops.datasets.read.row_errors import FAULTS, TOO_MANY, WHICH_SHAPE, Fault
-from ftops.plan.changes import Json
+from ftops.digests import Json
 from ftops.store.arrow import leave_pandas_out
 
 PARSERS: Final[dict[str, Callable[[Parse], Iterator[Record]]]] = {

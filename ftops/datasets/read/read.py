@@ -15,8 +15,8 @@ from ftops.datasets.read.row_errors import FAULTS, TOO_MANY, WHICH_SHAPE
 from ftops.datasets.read.row_shapes import sources
 from ftops.datasets.read.source import DataFile
 from ftops.datasets.read.stored_rows import Part, StoredRows
+from ftops.digests import Json
 from ftops.errors import ChecksFailed, Diagnostic, Where, nearest
-from ftops.plan.changes import Json
 
 if TYPE_CHECKING:
     from ftops.datasets.record import SourceFile

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ftops.datasets.read.decompress import CHUNK, Decoded, Piece, RefusedError
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 NAMES: Final = 10_000
 """More columns are a mistake, or an attack."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 FAULTS: Final = 1_000_000
 TOO_MANY: Final = f"more than {FAULTS:,} faults: the rows are not what they are taken for"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ftops.datasets.read.chats import Message, message_of, messages_of, tools_of
 from ftops.datasets.read.parse_options import Form
 from ftops.datasets.read.row_errors import Fault, text_of
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 if TYPE_CHECKING:
     from ftops.datasets.spec import Shape

@@ -10,9 +10,10 @@ from typing import Final
 from ftops.datasets.record import DatasetReport, FindingReport
 from ftops.datasets.report.page import alike, flat_counts, place
 from ftops.datasets.report.verdict import reasons_against, score_text, verdict
+from ftops.digests import Json
 from ftops.display.numbers import counted, trimmed
-from ftops.plan.changes import FORMAT_VERSION, Json
-from ftops.plan.step_text import clean
+from ftops.display.text import clean
+from ftops.plan.address import FORMAT_VERSION
 
 SHOWN: Final = 20
 """Findings that are shown where not all are asked for."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
 
-from ftops.plan.changes import FORMAT_VERSION, Json
+from ftops.digests import Json
+from ftops.display.text import clean
+from ftops.plan.address import FORMAT_VERSION
 from ftops.plan.json import as_json
-from ftops.plan.step_text import clean
 
 SHOWN: Final = 10
 LONGEST: Final = 300

@@ -6,16 +6,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ftops.datasets.record import CheckReport, DatasetReport, Distribution, FindingReport, QualityReport, TokenReport
+from ftops.datasets.record import (
+    CheckReport,
+    DatasetRecord,
+    DatasetReport,
+    Distribution,
+    FindingReport,
+    QualityReport,
+    TokenReport,
+)
 from ftops.datasets.report.histogram import cluster_picture, histogram_picture
 from ftops.datasets.report.verdict import reasons_against, score_text, verdict, warned
+from ftops.digests import Json, canonical
+from ftops.display.answer import Answer
+from ftops.display.figure import Figure, Table
 from ftops.display.numbers import NONE, counted, listed, percent, shortened, trimmed
 from ftops.display.pages import harmless, render_page
 from ftops.display.svg import Picture
-from ftops.experiments.report.answer import Answer
-from ftops.experiments.report.figures import Figure, Table
-from ftops.plan.changes import Json, canonical
-from ftops.training.record import DatasetRecord
 
 ROW: Final = "row"
 """What the lengths of whole rows are called beside those of fields."""

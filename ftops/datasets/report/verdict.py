@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from ftops.datasets.record import DatasetReport
+from ftops.display.answer import Answer
 from ftops.display.numbers import counted, trimmed
-from ftops.experiments.report.answer import Answer
 
 
 def verdict(report: DatasetReport) -> Answer:

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ftops.datasets.read.source import LINKED, open_below
+from ftops.documents.globs import glob_pattern
 from ftops.errors import Diagnostic, ExternalError, SpecError
-from ftops.specs.files import glob_pattern
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ftops.digests import Json
 from ftops.experiments.logs.columns import Block, Part, judge_block, one_by_one
 from ftops.experiments.logs.log_source import Source, in_order
 from ftops.experiments.logs.row_schema import FLAG, KNOWN, REQUIRED, TEXTS, Rules
-from ftops.plan.changes import Json
 
 if TYPE_CHECKING:
     import numpy as np

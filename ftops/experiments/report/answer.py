@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
+from ftops.display.answer import Answer, Tone
 from ftops.display.numbers import listed
 from ftops.experiments.analysis.interim_result import Look, Verdict
 from ftops.experiments.record import Phase
 from ftops.experiments.report.chart_data import arms_of, primary
-
-Tone = Literal["good", "even", "open", "bad"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`word` answers "can we decide?"; `headline` says what; `mark` and `tone` say it again, for the eye."""
-
-    word: str
-    headline: str
-    mark: str
-    tone: Tone
-
-    def __str__(self) -> str:
-        return f"{self.word}: {self.headline}"
-
 
 _MARKS: Final[dict[Verdict, tuple[str, Tone]]] = {
     "winner": ("✓", "good"),

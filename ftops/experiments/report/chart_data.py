@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ftops.digests import Json
 from ftops.display.numbers import NONE, fixed, percent, places_for
 from ftops.experiments.analysis.interim_result import Comparison, Look
-from ftops.plan.changes import Json
 
 COLOURS: Final = 5
 """The page has so many colours of arms; the baseline's is the first."""

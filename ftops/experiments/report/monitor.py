@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from ftops.digests import Json
+from ftops.display.figure import Table
 from ftops.display.numbers import NONE, counted, number, percent
+from ftops.display.table import table_lines
+from ftops.display.text import clean
 from ftops.experiments.analysis.interim_result import Look
 from ftops.experiments.report.chart_data import arms_of
-from ftops.experiments.report.figures import Table, data_checks
-from ftops.experiments.report.text import table_lines
+from ftops.experiments.report.figures import data_checks
 from ftops.experiments.spec.experiment import ExperimentSpec
-from ftops.plan.changes import FORMAT_VERSION, Json
+from ftops.plan.address import FORMAT_VERSION
 from ftops.plan.json import as_json
-from ftops.plan.step_text import clean
 
 BLIND: Final = (
     "Which arm leads is not shown: to know it is a look, and every look makes a false alarm more likely.\n"

@@ -7,20 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ftops.digests import Json, canonical
+from ftops.display.answer import Answer
+from ftops.display.figure import Figure, Table
 from ftops.display.numbers import NONE, counted, p_is, percent, trimmed
 from ftops.display.pages import harmless, render_page
 from ftops.display.svg import Picture
 from ftops.experiments.analysis.interim_result import Comparison, Look
 from ftops.experiments.record import ExperimentRecord, Phase, Proposal
-from ftops.experiments.report.answer import Answer, answer, compared
+from ftops.experiments.report.answer import answer, compared
 from ftops.experiments.report.chart_data import Declared, effect_text, is_ratio, primary, relative_text
 from ftops.experiments.report.distributions import distribution_pictures
 from ftops.experiments.report.effects import effect_pictures
 from ftops.experiments.report.enrolment_chart import unit_pictures
 from ftops.experiments.report.figures import (
     Check,
-    Figure,
-    Table,
     arms_table,
     chances,
     comparisons_table,
@@ -31,7 +32,6 @@ from ftops.experiments.report.figures import (
     interval_words,
 )
 from ftops.experiments.report.forest import forest_picture
-from ftops.plan.changes import Json, canonical
 
 RULES: Final = {
     "fixed": "fixed: one look, when the target is reached",

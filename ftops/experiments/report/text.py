@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from ftops.display.answer import Tone
 from ftops.display.numbers import percent
+from ftops.display.table import table_lines
+from ftops.display.text import clean
 from ftops.experiments.analysis.interim_result import Look
-from ftops.experiments.report.answer import Tone, answer
+from ftops.experiments.report.answer import answer
 from ftops.experiments.report.figures import (
     Check,
-    Table,
     arms_table,
     chances,
     comparisons_table,
     data_checks,
     guardrail_checks,
 )
-from ftops.plan.changes import FORMAT_VERSION
+from ftops.plan.address import FORMAT_VERSION
 from ftops.plan.json import as_json
-from ftops.plan.step_text import clean
 
 _RESET: Final = "\x1b[0m"
 _BOLD: Final = "\x1b[1m"
@@ -49,20 +50,6 @@ def look_text(name: str, look: Look, *, color: bool = False) -> str:
 def look_json(name: str, look: Look) -> str:
     """The whole look for programs; a figure that is undefined is null."""
     return as_json({"formatVersion": FORMAT_VERSION, "experiment": name, **look.model_dump(mode="json", by_alias=True)})
-
-
-def table_lines(table: Table) -> Iterator[str]:
-    """Columns as wide as their widest cell, numbers at the right."""
-    cells = [[clean(each) for each in row] for row in (table.headings, *table.rows)]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(table.headings))]
-    for row in cells:
-        parts = (
-            f"{cell:>{width}}" if index in table.numeric else f"{cell:<{width}}"
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield f"  {'  '.join(parts)}".rstrip()
-    if table.note:
-        yield f"  {clean(table.note)}"
 
 
 def _check_lines(checks: Iterable[Check], color: bool) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ftops.digests import Json, digest
 from ftops.display.numbers import percent
 from ftops.errors import Diagnostic, PlanError
 from ftops.experiments.assignment import WHOLE, Allocation, moved, ranges_moved_least
@@ -17,20 +18,10 @@ from ftops.experiments.spec.arms import Arm, Exclusion, Share, check_arms, range
 from ftops.experiments.spec.design import Design, days_left, outlook
 from ftops.experiments.spec.metric import FieldName, Guardrail, Metric
 from ftops.models.spec import Model
-from ftops.plan.changes import (
-    Action,
-    Address,
-    Analyze,
-    Change,
-    ChangeClass,
-    CommitRecords,
-    FetchData,
-    Json,
-    Reason,
-    Source,
-    digest,
-)
-from ftops.plan.observed import ExperimentState
+from ftops.plan.address import Address
+from ftops.plan.changes import Action, Change, ChangeClass, Reason
+from ftops.plan.observed import ExperimentState, Source
+from ftops.plan.steps import Analyze, CommitRecords, FetchData
 from ftops.resources.fields import Name, RelativePath, Strict, exactly_one, fixed_part
 from ftops.resources.project import FromEnvironment, database_url
 from ftops.resources.resource import Context, Reference, Resource, differences, noop
@@ -189,6 +180,9 @@ class Experiment(Resource):
     def source_paths(self) -> Iterator[str]:
         if self.spec.logs.path is not None:
             yield self.spec.logs.path
+
+    def growing_paths(self) -> Iterator[str]:
+        return self.source_paths()
 
     def plan(self, context: Context) -> Change:
         before = context.observed.experiments.get(self.metadata.name)

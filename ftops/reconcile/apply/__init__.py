@@ -9,14 +9,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
 from ftops import tracking
+from ftops.datasets.apply import prepare_data
+from ftops.digests import digest
 from ftops.errors import FtopsError
+from ftops.experiments.apply import look
 from ftops.git import dvc
 from ftops.git.branch import heal
-from ftops.models.apply import add_merged, commit, label, look, register
+from ftops.index.update import update_index
+from ftops.models.apply import add_merged, label, register
+from ftops.plan.address import Address
 from ftops.plan.apply_events import (
     Applied,
     ChangeEnded,
@@ -27,35 +33,33 @@ from ftops.plan.apply_events import (
     StepEnded,
     TrainingProgress,
 )
-from ftops.plan.changes import (
+from ftops.plan.changes import Change, Plan
+from ftops.plan.observed import Observed
+from ftops.plan.steps import (
     AddMerged,
-    Address,
     Analyze,
-    Change,
+    Choose,
     CommitRecords,
     FetchData,
     LabelVersion,
     MakeBaseModel,
     MergeWeights,
     MixData,
-    Observed,
-    Plan,
     PrepareData,
     RegisterVersion,
+    Resume,
     Step,
     Train,
-    digest,
 )
-from ftops.plan.sweep_choice import Choose
+from ftops.reconcile.apply.commit import commit
 from ftops.reconcile.apply.parallel import is_wide, together
-from ftops.reconcile.observe import Workspace
-from ftops.reconcile.write_back import WriteBack, update_index
+from ftops.reconcile.write_back import WriteBack
 from ftops.resources.project import FromEnvironment
 from ftops.resources.work import Work, blocking
+from ftops.resources.workspace import Workspace
 from ftops.store.journal import Interrupted, Journal, interrupted
 from ftops.store.store import open_store
-from ftops.training.apply import make_base_model, mix, prepare, train
-from ftops.training.follow import Resume
+from ftops.training.apply import make_base_model, mix, train
 from ftops.training.merge import merge
 from ftops.training.sweep.choose import choose_member
 
@@ -96,7 +100,17 @@ def apply(
             heal(workspace.repository)
         write_back = WriteBack.open(workspace, results_folder, trailers)
         changes = {change.address: change for change in plan.changes}
-        work = Work(workspace, store, observed, changes, write_back, journal, tell, resume or {})
+        work = Work(
+            workspace,
+            store,
+            observed,
+            changes,
+            write_back.records,
+            journal,
+            tell,
+            partial(commit, write_back),
+            resume or {},
+        )
         uri = _tracking_uri(workspace)
         if _is_tracked(plan) or tracking.pending(store.root):
             tracking.start_mirror(store.root, uri)
@@ -184,7 +198,7 @@ def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911, 
             dvc.pull(work.workspace.root, step.paths, lambda line: work.tell(Notice(line)))
             return f"{len(step.paths)} fetched"
         case PrepareData():
-            return prepare(work, step, change.address)
+            return prepare_data(work, step, change.address)
         case MixData():
             return mix(work, change, step)
         case MakeBaseModel():
@@ -204,6 +218,6 @@ def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911, 
         case Choose():
             return choose_member(work, change)
         case CommitRecords():
-            return commit(work, change)
+            return work.commit(work, change)
         case _:
             assert_never(step)

@@ -8,10 +8,13 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
+from ftops.plan.address import Address
 from ftops.plan.apply_events import ChangeEnded
-from ftops.plan.changes import Address, Change, MergeWeights, Plan, Train
+from ftops.plan.changes import Change, Plan
+from ftops.plan.steps import MergeWeights, Train
 from ftops.resources.work import Work, blocking
 from ftops.training.spec.training_run import TrainingRun, run_address
+from ftops.training.sweep.chosen import stands_for
 
 One = Callable[[Work, Change], ChangeEnded]
 
@@ -113,12 +116,12 @@ def _has_room(work: Work, change: Change, going: Collection[Change]) -> bool:
 
 def _merges(work: Work, change: Change) -> set[str]:
     """The runs whose adapters it merges."""
-    return {work.stands_for(each.run, each.run_id)[1] for each in _jobs(change) if isinstance(each, MergeWeights)}
+    return {stands_for(work, each.run, each.run_id)[1] for each in _jobs(change) if isinstance(each, MergeWeights)}
 
 
 def _runner(work: Work, change: Change) -> tuple[str, int | None]:
     """The name of the runner that its last job, the longest, is for, and how many that takes at once; None where one that goes on alone."""
-    project = work.workspace.specs.project.spec
-    run = work.workspace.specs.resources.get(run_address(_jobs(change)[-1].run))
+    project = work.specs.project.spec
+    run = work.specs.resources.get(run_address(_jobs(change)[-1].run))
     name = (run.spec.runner if isinstance(run, TrainingRun) else None) or project.default_runner
     return name, project.runners[name].concurrency

@@ -9,18 +9,19 @@ from typing import Final
 
 from ftops.errors import Diagnostic, ExternalError, UsageError, did_you_mean
 from ftops.executors import protocol
+from ftops.executors.attempts import observe_attempt
 from ftops.executors.job_state import JobState, Observation
 from ftops.executors.protocol import Key, Unreachable
-from ftops.plan.changes import Run, RunState
-from ftops.reconcile.observe import Workspace
-from ftops.reconcile.planner import runner_of
-from ftops.reconcile.write_back import WriteBack, update_index
+from ftops.files import is_locked
+from ftops.index.update import update_index
+from ftops.plan.run import Run, RunState
+from ftops.reconcile.write_back import WriteBack
 from ftops.resources.project import Runner
-from ftops.store.store import is_locked, observe_attempt
+from ftops.resources.workspace import Workspace
 from ftops.training import results
 from ftops.training.follow import last_checkpoint
 from ftops.training.merge import job_id
-from ftops.training.spec.training_run import TrainingRun, run_address
+from ftops.training.spec.training_run import TrainingRun, run_address, runner_of
 
 POLL_SECONDS: Final = 0.2
 KILL_SECONDS: Final = 30.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from ftops.digests import Json
 from ftops.display.numbers import gib
-from ftops.plan.changes import Json
 from ftops.training.axolotl.memory_estimate import Load, largest_batch, memory
 from ftops.training.axolotl.model_shape import Shape
 

@@ -15,7 +15,7 @@ from ftops.training.axolotl.keys import OWNED, KeyFault, check_config, owner, pl
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 Adapter = Literal["lora", "qlora"]
 ADAPTERS: Final[Mapping[str, Adapter | None]] = {"full": None, "lora": "lora", "qlora": "qlora"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 Strategy = Literal["ddp", "zero1", "zero2", "zero3", "fsdp"]
 """Every GPU has all of it (ddp); the optimizer's states are divided (zero1), gradients too (zero2), weights too (zero3 of

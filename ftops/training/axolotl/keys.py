@@ -17,7 +17,7 @@ from ftops.errors import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 AXOLOTL_VERSION: Final = "0.19.0"
 FTOPS_PLUGIN: Final = "ftops_axolotl.FtopsPlugin"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ftops.plan.changes import Json
+from ftops.digests import Json
 from ftops.plan.estimates import Range
 from ftops.training.axolotl.model_shape import LINEAR, Shape
 

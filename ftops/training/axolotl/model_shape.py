@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ftops.plan.changes import Json
+from ftops.digests import Json
 
 LINEAR: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a block of a transformer as Llama, Mistral, Qwen, Gemma and others name them."""

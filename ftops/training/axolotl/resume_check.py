@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 SAME: Final = (
     "base_model", "revision_of_model", "rl", "reward_model",

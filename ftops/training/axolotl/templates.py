@@ -26,7 +26,7 @@ from markupsafe import Markup
 from ftops.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 
 def render_all(templates: Mapping[str, str], requests: Iterable[Mapping[str, Json]]) -> Json:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from ftops.display.pages import harmless, render_page
-from ftops.plan.step_text import clean, shown
-from ftops.training.record import FOLDER, RunRecord, Sample, Samples
+from ftops.display.text import clean, shown
+from ftops.resources.record import FOLDER
+from ftops.training.record import RunRecord, Sample, Samples
 
 TITLES: Final = {"prompt": "prompt", "reference": "the data answer", "before": "before", "after": "after"}
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from ftops.display.numbers import trimmed
+from ftops.display.answer import Answer
+from ftops.display.figure import Figure, Table
+from ftops.display.numbers import clock, trimmed
 from ftops.display.pages import harmless, render_page
 from ftops.display.svg import Picture
-from ftops.experiments.report.answer import Answer
-from ftops.experiments.report.figures import Figure, Table
-from ftops.plan.changes import RunState
-from ftops.plan.step_text import clean, clock
+from ftops.display.text import clean
+from ftops.plan.run import RunState
 from ftops.training.metrics import RunView, Series
 from ftops.training.report.curves_chart import loss_picture, series_picture
 from ftops.training.report.documents import parts, said_of

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from ftops.digests import Json
+from ftops.display.figure import Table
 from ftops.display.numbers import NONE, number
-from ftops.experiments.report.figures import Table
-from ftops.experiments.report.text import table_lines
-from ftops.plan.changes import Json
-from ftops.plan.step_text import clean
+from ftops.display.table import table_lines
+from ftops.display.text import clean
 from ftops.plan.sweep_choice import Choice
-from ftops.training.sweep.spec import point_text
+from ftops.training.spec.sweep import point_text
 
 
 def sweep_text(name: str, found: Choice) -> str:

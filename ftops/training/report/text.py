@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
-from ftops.display.numbers import NONE, counted, fixed, number, percent, size_text, trimmed
-from ftops.experiments.report.figures import Table
-from ftops.experiments.report.text import table_lines
-from ftops.plan.changes import FORMAT_VERSION, Json, RunState
+from ftops.digests import Json
+from ftops.display.figure import Table
+from ftops.display.numbers import NONE, clock, counted, fixed, number, percent, size_text, trimmed
+from ftops.display.phase import paint_phase
+from ftops.display.table import table_lines
+from ftops.display.text import clean
+from ftops.plan.address import FORMAT_VERSION
 from ftops.plan.json import as_json
-from ftops.plan.step_text import clean, clock
+from ftops.plan.run import RunState
 from ftops.plan.sweep_choice import Choice
-from ftops.status.text import paint_phase
 from ftops.training.axolotl.metrics import better
 from ftops.training.metrics import Checkpoints, RunView, SavedCheckpoint, Series
 from ftops.training.record import Attempt

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ftops.plan.changes import Json, digest
+from ftops.digests import Json, digest
 from ftops.resources.fields import Name, RelativePath, Strict, exactly_one
 
 MADE_VERSION: Final = 1

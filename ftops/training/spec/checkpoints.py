@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ftops.plan.changes import Json
+from ftops.digests import Json
 from ftops.resources.fields import Strict
 from ftops.training.axolotl.metrics import better
 

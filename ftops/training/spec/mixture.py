@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import Field
 
-from ftops.plan.changes import Json, digest
+from ftops.digests import Json, digest
 from ftops.resources.fields import Name, Strict
 
 MIXED_VERSION: Final = 1

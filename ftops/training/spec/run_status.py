@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from ftops.errors import Diagnostic, PlanError
-from ftops.plan.changes import Address, Reason, Run, RunState, TrainedRun
+from ftops.plan.address import Address
+from ftops.plan.changes import Reason
+from ftops.plan.observed import TrainedRun
+from ftops.plan.run import Run, RunState
 
 LENGTHS: Final = ("hyperparameters.max_steps", "hyperparameters.num_epochs")
 """The fields that only say for how long to train: raising one may go on from the last checkpoint."""
-RERUN: Final = Reason("rerun", None, "asked for")
 
 
 def is_stopped(done: TrainedRun | None, live: Run | None) -> bool:

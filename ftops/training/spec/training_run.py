@@ -10,28 +10,14 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ftops.datasets.spec import Dataset, dataset_address, preparation
+from ftops.digests import Json, digest
 from ftops.errors import Diagnostic, PlanError
-from ftops.plan.changes import (
-    Action,
-    Address,
-    Change,
-    ChangeClass,
-    CommitRecords,
-    Json,
-    MakeBaseModel,
-    MergeWeights,
-    MixData,
-    Reason,
-    Run,
-    RunHistory,
-    RunState,
-    Step,
-    Train,
-    TrainedRun,
-    digest,
-    run_id,
-)
+from ftops.plan.address import Address
+from ftops.plan.changes import RERUN, Action, Change, ChangeClass, Reason
 from ftops.plan.estimates import Estimate, times
+from ftops.plan.observed import RunHistory, TrainedRun
+from ftops.plan.run import Run, RunState, run_id
+from ftops.plan.steps import CommitRecords, MakeBaseModel, MergeWeights, MixData, Step, Train
 from ftops.resources.fields import Duration, Name, RelativePath, Strict
 from ftops.resources.resource import Context, Reference, Resource, differences, noop
 from ftops.training.axolotl.config import ADAPTERS, PREFERENCES, Adapter, adapter_of, template_for
@@ -41,11 +27,11 @@ from ftops.training.spec.checkpoints import Checkpoints
 from ftops.training.spec.generations import Samples
 from ftops.training.spec.limits import Budget, EarlyStopping, Retry
 from ftops.training.spec.mixture import Portion, data_inputs, portions_of
-from ftops.training.spec.run_status import RERUN, is_longer, is_made, is_stopped, rerun_after, standing, unfinished
-from ftops.training.sweep.spec import SweepSpec
+from ftops.training.spec.run_status import is_longer, is_made, is_stopped, rerun_after, standing, unfinished
+from ftops.training.spec.sweep import SweepSpec
 
 if TYPE_CHECKING:
-    from ftops.resources.project import Project
+    from ftops.resources.project import Project, Runner
 
 MOST_CHOICES: Final = 1000
 """Combinations of earlier digests that are looked for, where several data sets had some."""
@@ -390,3 +376,8 @@ def run_address(name: str) -> Address:
 def result_of(run: Resource) -> str:
     """What of a run's folder another one begins from: what it left, or, where that is an adapter, its merged weights."""
     return MERGED if isinstance(run, TrainingRun) and run.spec.trained is not None else "output"
+
+
+def runner_of(run: TrainingRun, project: Project) -> Runner:
+    """The runner that `run` trains on."""
+    return project.spec.runners[run.spec.runner or project.spec.default_runner]

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from ftops.errors import Diagnostic, ExternalError, RunFailed
-from ftops.models.apply import commit
 from ftops.plan.apply_events import Notice
 from ftops.plan.changes import Change
 from ftops.plan.sweep_choice import Choice
-from ftops.reconcile.observe import history
 from ftops.resources.work import Work
-from ftops.training.record import FOLDER, RunRecord
+from ftops.training.record import RunRecord, history
+from ftops.training.spec.sweep import choice_text, point_text
 from ftops.training.sweep.members import Sweep
 from ftops.training.sweep.record import SweepRecord
-from ftops.training.sweep.spec import choice_text, point_text
 
 
 def choose_member(work: Work, change: Change) -> str:
     """Chooses by what the members' records say now. Where nothing can be chosen, that is recorded and raised as RunFailed."""
-    sweep = work.workspace.specs.resources[change.address]
+    sweep = work.specs.resources[change.address]
     if not isinstance(sweep, Sweep):
         raise TypeError(f"{change.address} is no sweep")
     digests = {each.name: work.changes[each].digest for each in sweep.addresses}
-    records = {name: work.write_back.records.get(f"{FOLDER}runs/{name}.yaml") for name in sweep.members}
+    records = {name: work.records.get(RunRecord.path_of(name)) for name in sweep.members}
     histories = {name: history(record) for name, record in records.items() if isinstance(record, RunRecord)}
     found = sweep.choice(digests, histories)
     record = SweepRecord.of(sweep.metadata.name, found, work.observed.commit)
@@ -29,7 +27,7 @@ def choose_member(work: Work, change: Change) -> str:
     if found.best is not None:
         return choice_text(found)
     try:
-        work.tell(Notice(commit(work, change)))
+        work.tell(Notice(work.commit(work, change)))
     except ExternalError as error:  # must not hide why nothing is chosen
         work.tell(Notice(f"that nothing is chosen could not be recorded: {error}"))
     raise RunFailed(_nothing(sweep, found))

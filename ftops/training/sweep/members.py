@@ -9,27 +9,20 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ftops.plan.changes import (
-    Action,
-    Address,
-    Change,
-    ChangeClass,
-    CommitRecords,
-    Reason,
-    RunHistory,
-    RunState,
-    Train,
-    run_id,
-)
+from ftops.plan.address import Address
+from ftops.plan.changes import Action, Change, ChangeClass, Reason
 from ftops.plan.estimates import Estimate, times
-from ftops.plan.sweep_choice import Choice, Choose, MemberResult, choose
+from ftops.plan.observed import RunHistory
+from ftops.plan.run import RunState, run_id
+from ftops.plan.steps import Choose, CommitRecords, Train
+from ftops.plan.sweep_choice import Choice, MemberResult, choose
 from ftops.resources.fields import Name
 from ftops.resources.resource import Context, Reference, differences, noop
+from ftops.training.spec.sweep import Point, SweepSpec, choice_text, point_text
 from ftops.training.spec.training_run import TrainingRun, run_address
-from ftops.training.sweep.spec import Point, SweepSpec, choice_text, point_text
 
 if TYPE_CHECKING:
-    from ftops.plan.changes import Json
+    from ftops.digests import Json
 
 
 class Member(TrainingRun):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from ftops.plan.changes import Json, RunState, run_id
+from ftops.digests import Json
+from ftops.plan.run import RunState, run_id
 from ftops.plan.sweep_choice import Choice, MemberResult
 from ftops.resources.fields import Name, Strict
-from ftops.training.record import FOLDER, Digest, RecordMetadata
+from ftops.resources.record import Digest, Record, RecordMetadata
 
 
 class MemberEntry(Strict):
@@ -39,19 +40,15 @@ class SweepStatus(Strict):
     input_commit: str | None = None
 
 
-class SweepRecord(Strict):
-    api_version: Literal["ftops/v1"] = "ftops/v1"
+class SweepRecord(Record):
+    folder: ClassVar = "sweeps"
+
     kind: Literal["SweepRecord"] = "SweepRecord"
-    metadata: RecordMetadata
     status: SweepStatus
 
     def input_commits(self) -> tuple[str | None, ...]:
         """The commits that its content was made from."""
         return (self.status.input_commit,)
-
-    @property
-    def path(self) -> str:
-        return f"{FOLDER}sweeps/{self.metadata.name}.yaml"
 
     @property
     def choice(self) -> Choice:

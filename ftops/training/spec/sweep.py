@@ -12,8 +12,8 @@ from typing import Final, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from ftops.digests import Json, canonical, digest
 from ftops.display.numbers import trimmed
-from ftops.plan.changes import Json, canonical, digest
 from ftops.plan.sweep_choice import Choice
 from ftops.resources.fields import NAME_PATTERN, Strict
 from ftops.training.axolotl.metrics import better

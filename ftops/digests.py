@@ -1,0 +1,20 @@
+"""The JSON tree, its one canonical encoding, and the digest that is taken of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+Json = Any
+"""A tree of dict, list, str, int, float, bool and None."""
+
+
+def canonical(value: Json) -> bytes:
+    """The one encoding of a JSON tree that digests are taken of: sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value: Json) -> str:
+    """sha256 (64 hex digits) of the canonical encoding of `value`."""
+    return hashlib.sha256(canonical(value)).hexdigest()
