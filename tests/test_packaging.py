@@ -24,9 +24,6 @@ def wheel(tmp_path_factory):
     # The very hook that pip calls; pip itself would fetch the build tool again into an environment of its own.
     script = "import sys, hatchling.build as build; print(build.build_wheel(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", script, folder], cwd=ROOT, capture_output=True, text=True, check=False)
-    if "No module named 'hatchling'" in done.stderr:
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (made,) = folder.glob("*.whl")
     return made
