@@ -3,17 +3,24 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3.11
 VENV := .venv
+NEWEST := .venv-newest
 LOCK := dev.lock
 BIN := $(VENV)/bin
 FTOPS := $(BIN)/ftops
 
-.PHONY: apply test lint bench engine lock clean
+.PHONY: apply test test-newest lint bench engine lock clean
 
 apply: $(FTOPS) engine ## Do what specs/ says: the example, from data to models and the verdict of an experiment
 	$(FTOPS) apply --yes
 
 test: $(FTOPS) engine ## Every test, with the real components
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+test-newest: ## Every test, with the newest versions that pyproject.toml allows, in an environment of its own
+	@echo "Setting up $(NEWEST) with the newest versions, a minute or two"
+	$(call set_up,$(NEWEST),$(call pip,$(NEWEST)) --upgrade pip && $(call pip,$(NEWEST)) --editable . --group dev)
+	$(NEWEST)/bin/ftops engine install
+	$(NEWEST)/bin/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: $(FTOPS) ## Format, types, imports, workflows
 	$(BIN)/ruff format --check .
@@ -62,4 +69,4 @@ $(VENV)/locked: $(LOCK)
 	@touch $@
 
 clean: ## Forget the environment and the store; git keeps the results
-	rm -rf $(VENV) .ftops
+	rm -rf $(VENV) $(NEWEST) .ftops

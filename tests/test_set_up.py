@@ -155,3 +155,14 @@ def test_other_metadata_is_installed_into_the_same_environment(clone):
     assert make(clone).stdout == ""
     assert (clone / ".venv/kept").exists()
     assert len((clone / "asked").read_text().splitlines()) == 5
+
+
+def test_the_newest_versions_are_tried_in_an_environment_of_their_own(clone):
+    done = make(clone, "test-newest")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Setting up .venv-newest with the newest versions, a minute or two\n")
+    assert not (clone / ".venv").exists()
+    _, pip, all_of_it, tests = (clone / "asked").read_text().splitlines()
+    assert pip == "-m pip install --no-input --upgrade pip"
+    assert all_of_it == "-m pip install --no-input --editable . --group dev"
+    assert tests.startswith("-m pytest ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,25 @@ def test_an_apply_is_never_cancelled_and_starts_no_loop():
     assert checkout["with"]["clean"] is False
 
 
+@pytest.mark.parametrize(
+    ("event", "started"),
+    [("push", {"check"}), ("pull_request", {"check"}), ("schedule", {"newest"}), ("workflow_dispatch", {"newest"})],
+)
+def test_what_an_event_starts_in_ci(event, started):
+    """A change is tested with what is locked; the newest versions are for the schedule, and for whoever asks."""
+    tree = load(FOLDER / "ci.yml")
+    assert event in tree["on"]
+    conditions = {name: job["if"].replace("github.event_name", repr(event)) for name, job in tree["jobs"].items()}
+    assert {name for name, condition in conditions.items() if eval(condition.replace("||", "or"))} == started
+    assert "${{ github.event_name }}" in tree["concurrency"]["group"]
+
+
+def test_ci_calls_make_and_nothing_else_of_ours():
+    called = [step["run"] for name, step in run_steps() if name.startswith("ci/") and "apt-get" not in step["run"]]
+    names = [re.fullmatch(r"(?:sudo --preserve-env=CI,PATH )?make ([\w-]+)", each)[1] for each in called]
+    assert names == ["lint", "test", "test-newest"]
+
+
 def test_no_expression_stands_in_a_script():
     assert run_steps()
     assert [name for name, step in run_steps() if "${{" in step["run"]] == []
@@ -98,7 +118,7 @@ def test_no_expression_stands_in_a_script():
 
 def test_every_checkout_keeps_no_credentials():
     steps = [step for _, job in jobs() for step in job.get("steps", []) if "actions/checkout@" in step.get("uses", "")]
-    assert len(steps) == 5
+    assert len(steps) == 6
     assert all(step["with"]["persist-credentials"] is False for step in steps)
 
 
