@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import yaml
 
+from ftops.plan.details import DatasetDetails
 from ftops.plan.observed import DatasetState, ExperimentState, RunHistory, TrainedRun, VersionState
 from ftops.plan.run import RunState, run_id
 from ftops.plan.steps import AddMerged, Analyze, LabelVersion, MakeBaseModel, PrepareData, RegisterVersion
@@ -36,7 +37,7 @@ def applied(plan, specs, observed, failed=(), measured=None, took=None):
     `measured` has the metrics of runs by name, `took` their seconds; a run that has none there ended with an eval_loss of 1.
     """
     for change in plan.changes:
-        if change.chosen is not None and not change.is_noop:
+        if change.selected_member is not None and not change.is_noop:
             digests = {each.address.name: each.digest for each in plan.changes}
             found = specs.resources[change.address].choice(digests, observed.runs)
             observed = replace(observed, sweeps={**observed.sweeps, change.address.name: found})
@@ -81,7 +82,9 @@ def _looked(change, specs, observed, _):
 def _prepared(change, specs, observed, _):
     paths = [*specs.resources[change.address].source_paths(), *specs.resources[change.address].spec.source.files]
     sources = {path: observed.sources[path] for path in paths if path in observed.sources}
-    state = DatasetState(change.digest, change.inputs, sources, same_rows=change.same_rows)
+    state = DatasetState(
+        change.digest, change.inputs, sources, same_rows=change.details_of(DatasetDetails).equivalent_digests
+    )
     return replace(
         observed,
         datasets={**observed.datasets, change.address.name: state},

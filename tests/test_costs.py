@@ -11,6 +11,7 @@ import yaml
 from ftops.cli.plan import Choice, sealed_plan
 from ftops.errors import SpecError
 from ftops.plan.address import Address
+from ftops.plan.details import TrainingDetails
 from ftops.plan.json import plan_from_json, plan_json
 from ftops.plan.text import plan_text
 from ftops.reconcile.observe import open_workspace
@@ -202,11 +203,18 @@ def test_a_plan_says_what_a_training_would_take(tmp_path):
         "hyperparameters": {"lora_r": 8, "lora_target_modules": ["q_proj", "v_proj"], "max_steps": 30},
     }
     plan, change = planned(project(tmp_path, run, {"gpus": 1, "gpuMemory": "24GiB", "compute": 8.9}))
-    assert change.cost is not None
-    assert (change.cost.parameters, change.cost.trainable, change.cost.steps) == (8_030_261_248, 3_407_872, 30)
+    assert change.details_of(TrainingDetails).cost is not None
+    assert (
+        change.details_of(TrainingDetails).cost.parameters,
+        change.details_of(TrainingDetails).cost.trainable,
+        change.details_of(TrainingDetails).cost.steps,
+    ) == (8_030_261_248, 3_407_872, 30)
     assert "trains 3,407,872 (0.04 %) of 8,030,261,248 parameters, 30 steps, leaves " in plan_text(plan)
     assert "memory of each GPU: about 2" in plan_text(plan)
-    assert [each.cost for each in plan_from_json(plan_json(plan)).changes] == [None, change.cost]
+    assert [each.details_of(TrainingDetails).cost for each in plan_from_json(plan_json(plan)).changes] == [
+        None,
+        change.details_of(TrainingDetails).cost,
+    ]
 
 
 def test_a_training_that_cannot_fit_is_refused_with_what_would(tmp_path):
@@ -235,7 +243,7 @@ def test_a_model_that_is_not_at_hand_costs_what_nobody_knows(tmp_path, kind, mon
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "config.json").write_text("[]")
     _, change = planned(project(tmp_path, {"method": "full", "baseModel": kind}, {"gpus": 1, "gpuMemory": "1GiB"}))
-    assert change.cost is None
+    assert change.details_of(TrainingDetails).cost is None
 
 
 def test_a_disk_without_room_for_the_checkpoints_is_told_before_anything_is_started(tmp_path):
@@ -258,8 +266,8 @@ def test_a_model_of_the_hub_is_known_once_it_was_fetched(tmp_path, monkeypatch):
     (folder / "blobs" / "x").write_text(json.dumps(QWEN_3_06B))
     (folder / "snapshots" / "abc123" / "config.json").symlink_to("../../blobs/x")
     _, change = planned(project(tmp_path, {"method": "full", "baseModel": {"hub": "meta/small"}}, {"gpus": 1}))
-    assert change.cost is not None
-    assert change.cost.parameters == 596_042_752
+    assert change.details_of(TrainingDetails).cost is not None
+    assert change.details_of(TrainingDetails).cost.parameters == 596_042_752
 
 
 def test_a_checkpoint_holds_what_is_trained_and_its_states():

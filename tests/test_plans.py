@@ -28,6 +28,7 @@ import yaml
 
 from ftops.display.text import shown
 from ftops.errors import Diagnostic, PlanError
+from ftops.plan.details import TrainingDetails
 from ftops.plan.observed import Observed, Source
 from ftops.plan.run import Run, RunState, run_id
 from ftops.plan.step_text import estimate_text, step_text
@@ -96,7 +97,7 @@ class Case:
 
     def _call(self, plan, when):
         for change in plan.changes if plan else ():
-            if change.address.kind == "TrainingRun" and change.digest is not None and change.chosen is None:
+            if change.address.kind == "TrainingRun" and change.digest is not None and change.selected_member is None:
                 self.names.setdefault(run_id(change.address.name, change.digest), f"{change.address.name}@{when}")
 
     def _live(self, about):
@@ -121,7 +122,9 @@ class Case:
             "steps": [self.told(step_text(step)) for step in change.steps],
             "note": self.told(change.note),
             "advice": [self.told(each) for each in change.advice],
-            "estimate": "" if change.estimate is None else self.told(estimate_text(change.estimate)),
+            "estimate": ""
+            if (estimate := change.details_of(TrainingDetails).estimate) is None
+            else self.told(estimate_text(estimate)),
         }
         return {key: value for key, value in full.items() if value}
 

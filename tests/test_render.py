@@ -15,7 +15,8 @@ from ftops.display.numbers import clock
 from ftops.display.text import clean
 from ftops.errors import Diagnostic, PlanError, Severity, Where
 from ftops.plan.address import Address
-from ftops.plan.changes import Action, Change, ChangeClass, Plan, Reason, Seal
+from ftops.plan.changes import Action, Change, ChangeClass, Note, NoteKind, Plan, Reason, Seal
+from ftops.plan.details import TrainingDetails
 from ftops.plan.estimates import Estimate
 from ftops.plan.json import diagnostics_json, plan_from_json, plan_json, saved_seal
 from ftops.plan.markdown import diagnostics_github, plan_markdown
@@ -28,6 +29,11 @@ SHA = "0123456789abcdef" * 4
 DATA, RUN, LORA = Address("Dataset", "chat"), Address("TrainingRun", "base"), Address("TrainingRun", "lora")
 MODEL = Address("Model", "chat")
 
+
+def state(text):
+    return (Note(NoteKind.STATE, text),)
+
+
 PLAN = Plan(
     changes=(
         Change(
@@ -39,12 +45,12 @@ PLAN = Plan(
             RUN, Action.REPLACE, ChangeClass.RETRAIN,
             reasons=(Reason("hyperparameters.learning_rate", 2e-4, 1e-4), Reason("hyperparameters.warmup_steps", 5, None)),
             steps=(MakeBaseModel("base", SHA), Train("base", "base-0123456789ab", SHA), CommitRecords(RUN)),
-            needs=(DATA,), digest=SHA, estimate=Estimate(125.4, "base-00112233aabb"),
+            needs=(DATA,), digest=SHA, details=TrainingDetails(estimate=Estimate(125.4, "base-00112233aabb")),
         ),
         Change(
             LORA, Action.UPDATE, ChangeClass.RESUME, reasons=(Reason("hyperparameters.num_epochs", 1, 2),),
             steps=(Train("lora", "lora-0123456789ab", SHA, "lora-ba9876543210"), CommitRecords(LORA)), needs=(RUN,),
-            note="goes on from the last whole checkpoint", digest=SHA,
+            notes=state("goes on from the last whole checkpoint"), digest=SHA,
         ),
         Change(
             MODEL, Action.UPDATE, ChangeClass.REGISTER, reasons=(Reason("versions.1.1.0.aliases", [], ["production"]),),
@@ -54,8 +60,8 @@ PLAN = Plan(
             ),
             needs=(LORA,), digest=SHA,
         ),
-        Change(Address("Model", "old"), Action.NOOP, ChangeClass.NOOP, needs=(RUN,), note="1.0.0 stays what base made", digest=SHA),
-        Change(Address("Dataset", "logs"), Action.NOOP, ChangeClass.NOOP, note="the data is as recorded", digest=SHA),
+        Change(Address("Model", "old"), Action.NOOP, ChangeClass.NOOP, needs=(RUN,), notes=state("1.0.0 stays what base made"), digest=SHA),
+        Change(Address("Dataset", "logs"), Action.NOOP, ChangeClass.NOOP, notes=state("the data is as recorded"), digest=SHA),
     ),
     seal=Seal("c0ffee", {"Dataset/chat": SHA}, {"datasets/chat.csv": f"md5:{SHA[:32]}"}, {"TrainingRun/base": SHA}, "axolotl==0.19.0", {}),
     warnings=("the working tree has changes that are not committed",),
@@ -171,7 +177,7 @@ def evil_plan(text):
     reason = Reason(text, text, {text: [text]})
     step = FetchData((text,))
     change = Change(
-        Address("Dataset", text), Action.UPDATE, ChangeClass.PREPARE, (reason,), (step,), note=text, digest=text
+        Address("Dataset", text), Action.UPDATE, ChangeClass.PREPARE, (reason,), (step,), notes=state(text), digest=text
     )
     return Plan((change,), warnings=(text,))
 
@@ -211,7 +217,9 @@ def test_no_message_starts_another_command_of_github(summary, file, address):
 
 def test_passwords_in_uris_are_masked_everywhere():
     uri = "postgresql://me:p@ss@db.example/x"
-    change = Change(DATA, Action.UPDATE, ChangeClass.PREPARE, (Reason("url", uri, [{"u": uri}]),), note=uri, digest=SHA)
+    change = Change(
+        DATA, Action.UPDATE, ChangeClass.PREPARE, (Reason("url", uri, [{"u": uri}]),), notes=state(uri), digest=SHA
+    )
     plan = Plan((change,), warnings=(uri,))
     found = [Diagnostic(uri, uri, uri, uri, Where(uri))]
     for text in (

@@ -19,7 +19,8 @@ from ftops.datasets.report.diff import diff_json, diff_text
 from ftops.datasets.spec import DatasetSpec
 from ftops.errors import PlanError, UsageError
 from ftops.plan.address import Address
-from ftops.plan.changes import Action, Change, ChangeClass, Plan, RowChanges
+from ftops.plan.changes import Action, Change, ChangeClass, Plan
+from ftops.plan.details import DatasetDetails, RowChanges
 from ftops.plan.json import plan_from_json, plan_json
 from ftops.plan.markdown import plan_markdown
 from ftops.plan.text import plan_text
@@ -283,7 +284,12 @@ def test_law_counts_are_those_of_multisets_and_turn_with_the_sides(before, after
 
 @pytest.mark.parametrize("rows", [RowChanges(12, 3, 5), RowChanges(), "larger than 32 MiB", None])
 def test_a_plan_with_rows_is_worded_and_read_back(rows):
-    change = Change(Address("Dataset", "chat"), Action.UPDATE, ChangeClass.PREPARE, rows=rows)
+    change = Change(
+        Address("Dataset", "chat"),
+        Action.UPDATE,
+        ChangeClass.PREPARE,
+        details=None if rows is None else DatasetDetails(rows=rows),
+    )
     plan = Plan((change,))
     text, markdown, tree = plan_text(plan), plan_markdown(plan), json.loads(plan_json(plan))["changes"][0]
     assert plan_from_json(plan_json(plan)) == plan
@@ -302,6 +308,8 @@ def test_a_plan_with_rows_is_worded_and_read_back(rows):
 
 
 def test_rows_of_another_form_are_no_saved_plan():
-    change = Change(Address("Dataset", "chat"), Action.UPDATE, ChangeClass.PREPARE, rows=RowChanges(1))
+    change = Change(
+        Address("Dataset", "chat"), Action.UPDATE, ChangeClass.PREPARE, details=DatasetDetails(rows=RowChanges(1))
+    )
     with pytest.raises(PlanError, match="not a plan"):
         plan_from_json(plan_json(Plan((change,))).replace('"added": 1', '"added": "1"'))

@@ -152,7 +152,7 @@ def _decided(workspace: Workspace, made: Plan, choice: Choice) -> tuple[Plan, Ob
     if not (before := undecided(made)):
         return None
     now, _ = sealed_plan(workspace, replace(choice, reruns=()))
-    waited = {change.address for change in made.changes if change.held}
+    waited = {change.address for change in made.changes if change.blocked_by}
     ready = [str(change.address) for change in now.changes if change.address in waited and not change.is_noop]
     if not ready or not undecided(now) < before:
         return None

@@ -16,7 +16,8 @@ from ftops.datasets.report.diff import DiffedSide, PlacedRow, RowDiff
 from ftops.datasets.spec import OUTPUTS, Dataset, DatasetSpec, OutputFormat, Shape, SourceSpec
 from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
-from ftops.plan.changes import Change, Plan, RowChanges
+from ftops.plan.changes import Change, Plan
+from ftops.plan.details import DatasetDetails, RowChanges
 from ftops.plan.observed import Observed
 
 if TYPE_CHECKING:
@@ -229,11 +230,15 @@ def with_rows(plan: Plan, specs: Specs, observed: Observed, root: Path, store: S
         if change.is_noop or not isinstance(resource, Dataset) or recorded is None:
             return change
         if _as_read(change.inputs) == _as_read(recorded.inputs):
-            return replace(change, rows=RowChanges())
+            return _with(change, RowChanges())
         before = store.data(recorded.digest) / NAME
-        return replace(change, rows=_row_changes(before, resource.spec, root, observed))
+        return _with(change, _row_changes(before, resource.spec, root, observed))
 
     return replace(plan, changes=tuple(map(compared, plan.changes)))
+
+
+def _with(change: Change, rows: RowChanges | str | None) -> Change:
+    return replace(change, details=replace(change.details_of(DatasetDetails), rows=rows))
 
 
 def _row_changes(before: Path, spec: DatasetSpec, root: Path, observed: Observed) -> RowChanges | str | None:

@@ -6,6 +6,7 @@ from ftops.datasets.prepare.manifest import read_manifest
 from ftops.datasets.record import DatasetRecord, DatasetStatus, SourceEntry
 from ftops.errors import Diagnostic, ExternalError
 from ftops.plan.changes import Change
+from ftops.plan.details import DatasetDetails
 from ftops.plan.observed import Observed
 from ftops.resources.record import RecordMetadata
 from ftops.resources.workspace import Workspace
@@ -39,7 +40,7 @@ def dataset_record(change: Change, workspace: Workspace, observed: Observed) -> 
             phase="prepared",
             digest=manifest.digest,
             inputs=change.inputs,
-            same_rows=change.same_rows,
+            same_rows=change.details_of(DatasetDetails).equivalent_digests,
             sources=sources | urls,
             report=manifest.report,
             prepared_at=manifest.prepared_at,

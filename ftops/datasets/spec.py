@@ -13,11 +13,12 @@ from ftops.datasets.checks import DEFAULT, Check
 from ftops.digests import Json, digest
 from ftops.errors import Diagnostic, PlanError
 from ftops.plan.address import Address
-from ftops.plan.changes import Action, Change, ChangeClass
+from ftops.plan.changes import Action, Change, ChangeClass, Note, NoteKind
+from ftops.plan.details import DatasetDetails
 from ftops.plan.observed import DatasetState, Source
 from ftops.plan.steps import CommitRecords, FetchData, PrepareData, Step
 from ftops.resources.fields import RelativePath, Size, Strict, exactly_one
-from ftops.resources.resource import Context, Reference, Resource, differences, noop
+from ftops.resources.resource import Context, Reference, Resource, advice, differences, noop
 
 PIPELINE_VERSION: Final = 2
 """Part of every data set's digest: raised when the same source and options would give other rows."""
@@ -260,7 +261,7 @@ class Dataset(Resource):
             note = "the data and its options are as recorded"
             if recorded.pruned:
                 note += "; its rows were pruned, and are prepared again when something needs them"
-            change = noop(self.address, note, digest=identity, inputs=inputs, needs=needs)
+            change = noop(self.address, note, digest=identity, needs=needs)
         else:
             change = Change(
                 self.address,
@@ -270,10 +271,10 @@ class Dataset(Resource):
                 steps=(*preparation(self, identity, context), CommitRecords(self.address)),
                 needs=needs,
                 digest=identity,
-                inputs=inputs,
-                note="the rows stay what they are: nothing is trained again" if same else "",
+                notes=(Note(NoteKind.REUSED, "the rows stay what they are: nothing is trained again"),) if same else (),
             )
-        return replace(change, advice=tuple(self._advice(recorded)), same_rows=same)
+        notes = (*change.notes, *advice(self._advice(recorded)))
+        return replace(change, notes=notes, details=DatasetDetails(inputs, equivalent_digests=same))
 
     def _inputs(self, context: Context, recorded: DatasetState | None) -> Json:
         """What the prepared rows and their report depend on: the content and the options, never the names of files."""

@@ -161,7 +161,7 @@ EXECUTORS: Final[Mapping[str, str]] = {"docker": "DockerExecutor", "local": "Loc
 def executor_for(runner: Runner, store: Store) -> Executor:
     """The executor of `runner`, working in `store`."""
     # By name, because each executor's module imports this one.
-    module = import_module(f"{__name__}.{runner.executor}")
+    module = import_module(f"{__package__}.{runner.executor}")
     return cast("Executor", getattr(module, EXECUTORS[runner.executor])(runner, store))
 
 

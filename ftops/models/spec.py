@@ -10,11 +10,12 @@ from pydantic_core import PydanticCustomError
 
 from ftops.digests import digest
 from ftops.plan.changes import Action, Change, ChangeClass, Reason
+from ftops.plan.details import Details
 from ftops.plan.observed import VersionState
 from ftops.plan.run import run_id
 from ftops.plan.steps import AddMerged, CommitRecords, LabelVersion, MergeWeights, RegisterVersion, Step
 from ftops.resources.fields import Name, Semver, Strict, Tag
-from ftops.resources.resource import Context, Reference, Resource, noop
+from ftops.resources.resource import Context, Reference, Resource, advice, noop
 from ftops.training.spec.training_run import MERGED, run_address
 
 PRODUCTION: Final = "production"
@@ -99,7 +100,7 @@ class Model(Resource):
             if changed or before is None:
                 reasons += changed
                 steps.append(LabelVersion(self.metadata.name, version, aliases[version], tags))
-        advice = tuple(self._advice(recorded, context))
+        notes = advice(self._advice(recorded, context))
         inputs = self.spec.model_dump(mode="json", by_alias=True)
         identity = digest(inputs)
         needs = tuple(dict.fromkeys(reference.target for reference in self.references()))
@@ -107,9 +108,9 @@ class Model(Resource):
             return noop(
                 self.address,
                 "every version and alias is as specified",
-                advice=advice,
+                notes=notes,
                 digest=identity,
-                inputs=inputs,
+                details=Details(inputs),
                 needs=needs,
             )
         return Change(
@@ -119,9 +120,9 @@ class Model(Resource):
             reasons=tuple(reasons),
             steps=(*steps, CommitRecords(self.address)),
             needs=needs,
-            advice=advice,
+            notes=notes,
             digest=identity,
-            inputs=inputs,
+            details=Details(inputs),
         )
 
     def _registers(self, run: str, recorded: Mapping[str, VersionState]) -> bool:
@@ -131,7 +132,7 @@ class Model(Resource):
     def _unmerged(self, recorded: Mapping[str, VersionState], context: Context) -> Iterator[str]:
         """The registered versions that shall have merged weights by now: these are added, and all that is there stays."""
         for version, spec in self.spec.versions.items():
-            state, chosen = recorded.get(version), context.planned[run_address(spec.run)].chosen
+            state, chosen = recorded.get(version), context.planned[run_address(spec.run)].selected_member
             if state is not None and spec.merged and not state.merged and state.run in (spec.run, chosen):
                 yield version
 
@@ -149,10 +150,10 @@ class Model(Resource):
             if spec is None or run is None:
                 yield f"{version} is registered but not in the spec; its record stays."
             elif run.digest is None or (
-                run.chosen and (run.digest in registered or self._registers(spec.run, recorded))
+                run.selected_member and (run.digest in registered or self._registers(spec.run, recorded))
             ):
                 continue  # what a sweep chose, or will
-            elif state.run not in (spec.run, run.chosen):
+            elif state.run not in (spec.run, run.selected_member):
                 yield (
                     f"{version} stays the result of {state.run}: a registered version never changes; "
                     f"register {spec.run} as {next_version((*recorded, *self.spec.versions))}."

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from ftops.digests import Json
 from ftops.plan.address import Address
-from ftops.plan.estimates import Cost, Estimate
+from ftops.plan.details import Details, SweepDetails
 from ftops.plan.run import run_id
 from ftops.plan.steps import Step
 
@@ -20,6 +20,9 @@ from ftops.plan.steps import Step
 
 
 # ------------------------------------------------------------------------------------------------- changes
+
+
+D = TypeVar("D", bound=Details)
 
 
 class Action(StrEnum):
@@ -50,25 +53,35 @@ class Reason:
     after: Json
 
 
-@dataclass(frozen=True, slots=True)
-class RowChanges:
-    """How many rows of a source differ from those that were recorded; `changed` ones have the same prompt and another answer."""
+class NoteKind(StrEnum):
+    """What a note is about. Code decides by it, and never by the words."""
 
-    added: int = 0
-    removed: int = 0
-    changed: int = 0
+    STATE = "state"
+    """Where the resource stands already, or why nothing is done."""
+    STOPPED = "stopped"
+    """A person stopped it."""
+    WAITS = "waits"
+    """It waits for another resource."""
+    REUSED = "reused"
+    """An earlier result is used again."""
+    ADVICE = "advice"
+    """What a person should decide although nothing has to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence for people."""
+
+    kind: NoteKind
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """What would happen to one resource, and why.
 
-    `inputs` is the meaning that `digest` was taken of; `needs` are the addresses that must be done before.
-    A no-op has a reason too, in `note`; `advice` is what a person should decide although nothing has to be done.
-    `rows` says how the rows of a data set differ from the recorded ones, or why they were not compared; None where there is
-    nothing to compare. `same_rows` are digests that a data set had before, with the same rows and another report. `held`: it
-    was stopped, or waits for what was. `chosen` is the member that a sweep stands for, with the digest of its run; empty where none
-    is chosen yet, None for what is no sweep.
+    `needs` are the addresses that must be done before. `details` is what its kind adds, with the meaning that `digest` was
+    taken of; the digest is None where it is known only once the plan is applied. A no-op has a reason too, among `notes`.
     """
 
     address: Address
@@ -77,26 +90,47 @@ class Change:
     reasons: tuple[Reason, ...] = ()
     steps: tuple[Step, ...] = ()
     needs: tuple[Address, ...] = ()
-    note: str = ""
-    advice: tuple[str, ...] = ()
-    estimate: Estimate | None = None
-    cost: Cost | None = None
+    notes: tuple[Note, ...] = ()
     digest: str | None = None
-    inputs: Json = None
-    rows: RowChanges | str | None = None
-    same_rows: tuple[str, ...] = ()
-    held: bool = False
-    chosen: str | None = None
+    details: Details | None = None
 
     @property
     def is_noop(self) -> bool:
         return self.action is Action.NOOP
 
     @property
+    def inputs(self) -> Json:
+        """The meaning that `digest` was taken of; None where that is not known, as in a plan that was saved."""
+        return None if self.details is None else self.details.inputs
+
+    @property
+    def note(self) -> str:
+        """Where it stands, in words: every note but advice."""
+        return "; ".join(each.text for each in self.notes if each.kind is not NoteKind.ADVICE)
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        return tuple(each.text for each in self.notes if each.kind is NoteKind.ADVICE)
+
+    @property
+    def blocked_by(self) -> Note | None:
+        """Why nothing is done although there is something to do: it was stopped, or waits for what was."""
+        return next((each for each in self.notes if each.kind in (NoteKind.STOPPED, NoteKind.WAITS)), None)
+
+    @property
+    def selected_member(self) -> str | None:
+        """The member that a sweep stands for, empty where none is selected yet; None for what is no sweep."""
+        return self.details.selected_member if isinstance(self.details, SweepDetails) else None
+
+    @property
     def run_id(self) -> str:
         """The run that a TrainingRun stands for; its name alone where that is not known yet."""
-        name = self.chosen or self.address.name
+        name = self.selected_member or self.address.name
         return run_id(name, self.digest) if self.digest else name
+
+    def details_of(self, kind: type[D]) -> D:
+        """The details of that kind, empty ones where it has others or none."""
+        return self.details if isinstance(self.details, kind) else kind()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from ftops.digests import Json
 from ftops.display.text import escape, masked
 from ftops.errors import Diagnostic, PlanError, Severity
 from ftops.plan.address import FORMAT_VERSION, Address
-from ftops.plan.changes import RERUN, Action, Change, ChangeClass, Plan, Reason, RowChanges, Seal
+from ftops.plan.changes import RERUN, Action, Change, ChangeClass, Note, NoteKind, Plan, Reason, Seal
+from ftops.plan.details import DatasetDetails, Details, RowChanges, TrainingDetails
 from ftops.plan.estimates import Cost, Estimate, Range
 from ftops.plan.step_text import counts
 from ftops.plan.steps import Step
@@ -105,6 +106,7 @@ def _diagnostic(diagnostic: Diagnostic) -> Json:
 
 
 def _change(change: Change) -> Json:
+    training = change.details_of(TrainingDetails)
     tree = {
         "address": str(change.address),
         "action": change.action.value,
@@ -115,11 +117,11 @@ def _change(change: Change) -> Json:
         "steps": [_step(each) for each in change.steps],
         "needs": [str(each) for each in change.needs],
         "note": masked(change.note),
-        "estimate": None if change.estimate is None else dataclasses.asdict(change.estimate),
-        "cost": None if change.cost is None else _cost(change.cost),
+        "estimate": None if training.estimate is None else dataclasses.asdict(training.estimate),
+        "cost": None if training.cost is None else _cost(training.cost),
         "digest": change.digest,
     }
-    match change.rows:
+    match change.details_of(DatasetDetails).rows:
         case None:
             return tree
         case RowChanges() as rows:
@@ -149,12 +151,19 @@ def _change_from(tree: Json, place: str) -> Change:
         reasons=tuple(_reason_from(each, f"{place}.reasons[{n}]") for n, each in enumerate(reasons)),
         steps=tuple(_step_from(each, f"{place}.steps[{n}]") for n, each in enumerate(steps)),
         needs=tuple(_address(each, f"{place}.needs") for each in _texts(tree.get("needs"), f"{place}.needs")),
-        note=_member(tree, "note", str, place),
-        estimate=_estimate_from(tree.get("estimate"), place),
-        cost=_cost_from(tree.get("cost"), f"{place}.cost"),
+        notes=(Note(NoteKind.STATE, note),) if (note := _member(tree, "note", str, place)) else (),
         digest=_member(tree, "digest", (str, type(None)), place),
-        rows=_rows_from(tree.get("rows"), f"{place}.rows"),
+        details=_details_from(tree, place),
     )
+
+
+def _details_from(tree: Json, place: str) -> Details | None:
+    """What is shown of the details; neither inputs nor the member of a sweep are in a saved plan."""
+    if (rows := _rows_from(tree.get("rows"), f"{place}.rows")) is not None:
+        return DatasetDetails(rows=rows)
+    estimate = _estimate_from(tree.get("estimate"), place)
+    cost = _cost_from(tree.get("cost"), f"{place}.cost")
+    return None if estimate is None and cost is None else TrainingDetails(estimate=estimate, cost=cost)
 
 
 def _rows_from(tree: Json, place: str) -> RowChanges | str | None:

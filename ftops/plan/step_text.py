@@ -7,7 +7,8 @@ from typing import Final
 
 from ftops.display.numbers import clock, gib, percent
 from ftops.display.text import clean
-from ftops.plan.changes import Action, Change, Plan, RowChanges
+from ftops.plan.changes import Action, Change, Plan
+from ftops.plan.details import RowChanges
 from ftops.plan.estimates import Cost, Estimate
 from ftops.plan.steps import (
     AddMerged,
@@ -114,7 +115,7 @@ def counts(plan: Plan) -> dict[str, int]:
 
 def nothing_to_do(plan: Plan) -> str:
     """What is said of a plan without changes."""
-    waits = any(change.held for change in plan.changes)
+    waits = any(change.blocked_by for change in plan.changes)
     return f"No changes: {'what is left waits' if waits else 'everything is as specified'}."
 
 

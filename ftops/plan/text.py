@@ -9,6 +9,7 @@ from ftops.display.text import clean, shown
 from ftops.errors import Diagnostic, Severity
 from ftops.plan.address import Address
 from ftops.plan.changes import Action, Change, Plan, Reason
+from ftops.plan.details import DatasetDetails, TrainingDetails
 from ftops.plan.resolved import Resolved
 from ftops.plan.step_text import (
     SYMBOLS,
@@ -77,13 +78,14 @@ def _change(change: Change, color: bool) -> Iterator[str]:
     yield f"{symbol} {_paint(clean(str(change.address)), _BOLD, color)}: {what}"
     if not change.is_noop:
         yield from (f"      {_reason(each)}" for each in change.reasons)
-        if change.rows is not None:
-            yield f"      {rows_text(change.rows)}"
+        if (rows := change.details_of(DatasetDetails).rows) is not None:
+            yield f"      {rows_text(rows)}"
         yield from (f"      {number}. {step_text(each)}" for number, each in enumerate(change.steps, 1))
-    if change.estimate is not None:
-        yield f"      {estimate_text(change.estimate)}"
-    if change.cost is not None:
-        yield from (f"      {line}" for line in cost_lines(change.cost))
+    training = change.details_of(TrainingDetails)
+    if training.estimate is not None:
+        yield f"      {estimate_text(training.estimate)}"
+    if training.cost is not None:
+        yield from (f"      {line}" for line in cost_lines(training.cost))
     if change.note:
         yield f"      {clean(change.note)}"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ftops.errors import Diagnostic, PlanError, did_you_mean
 from ftops.plan.address import Address
-from ftops.plan.changes import Action, Change, ChangeClass, Plan, Seal
+from ftops.plan.changes import Action, Change, ChangeClass, Note, NoteKind, Plan, Seal
+from ftops.plan.details import TrainingDetails
 from ftops.plan.observed import Observed
 from ftops.resources.resource import Context, noop
 from ftops.specs.kinds import KINDS
@@ -58,23 +59,35 @@ def make_plan(
         raise PlanError(*faults)
     changes = tuple(change for address, change in planned.items() if address in chosen)
     advice = (f"{each.address}: {text}" for each in changes for text in each.advice)
-    held = (f"{each.address}: {each.note}" for each in changes if each.held)
+    held = (f"{each.address}: {each.note}" for each in changes if each.blocked_by)
     return Plan(changes, warnings=(*_changed(changes, resources, observed), *held, *advice))
-
-
-_WAITS: Final = "waits for"
 
 
 def _waiting(change: Change, planned: Mapping[Address, Change]) -> Change:
     """`change`, or nothing where it needs a training that was stopped."""
-    stopped = [need for need in change.needs if planned[need].held]
-    if change.is_noop or change.chosen or not stopped:
+    stopped = next((need for need in change.needs if planned[need].blocked_by), None)
+    if change.is_noop or change.selected_member or stopped is None:
         return change
-    waits = planned[stopped[0]].note
-    note = waits if waits.startswith(_WAITS) else f"{_WAITS} {stopped[0]}, which was stopped"
+    note = _waits_for(planned[stopped], f"{stopped}, which was stopped")
+    advice = tuple(each for each in change.notes if each.kind is NoteKind.ADVICE)
+    details = change.details
+    if isinstance(details, TrainingDetails):
+        details = replace(details, estimate=None)
     return replace(
-        change, action=Action.NOOP, change_class=ChangeClass.NOOP, steps=(), note=note, held=True, estimate=None
+        change,
+        action=Action.NOOP,
+        change_class=ChangeClass.NOOP,
+        steps=(),
+        notes=(note, *advice),
+        details=details,
     )
+
+
+def _waits_for(need: Change, what: str) -> Note:
+    """That a change waits: for `what`, or for the same as what it needs, where that waits itself."""
+    blocked = need.blocked_by
+    same = blocked is not None and blocked.kind is NoteKind.WAITS
+    return blocked if blocked is not None and same else Note(NoteKind.WAITS, f"waits for {what}")
 
 
 def _undecided(resource: Resource, planned: Mapping[Address, Change]) -> Change | None:
@@ -83,13 +96,12 @@ def _undecided(resource: Resource, planned: Mapping[Address, Change]) -> Change 
     open_ = next((planned[need] for need in needs if planned[need].digest is None), None)
     if open_ is None or not isinstance(resource, TrainingRun) or isinstance(resource, Sweep):
         return None
-    then = f"{_WAITS} what {open_.address} chooses, and is planned then"
-    return noop(resource.address, open_.note if open_.held else then, needs=needs, held=True)
+    return noop(resource.address, _waits_for(open_, f"what {open_.address} chooses, and is planned then"), needs=needs)
 
 
 def undecided(plan: Plan) -> frozenset[Address]:
     """The trainings of which it is not known yet what they begin from."""
-    return frozenset(change.address for change in plan.changes if change.held and change.digest is None)
+    return frozenset(change.address for change in plan.changes if change.blocked_by and change.digest is None)
 
 
 def _changed(changes: Collection[Change], resources: Mapping[Address, Resource], observed: Observed) -> Iterator[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ftops.digests import Json
 from ftops.errors import Where
 from ftops.plan.address import Address
-from ftops.plan.changes import Action, Change, ChangeClass, Reason
+from ftops.plan.changes import Action, Change, ChangeClass, Note, NoteKind, Reason
 from ftops.plan.observed import Observed
 from ftops.resources.declaration import Declaration
 from ftops.resources.project import Project
@@ -98,6 +98,12 @@ def _names(elements: list[Json]) -> list[str]:
     return names if len(names) == len(elements) else []
 
 
-def noop(address: Address, note: str, **fields: Any) -> Change:
-    """Nothing to do, and why."""
-    return Change(address, Action.NOOP, ChangeClass.NOOP, note=note, **fields)
+def noop(address: Address, why: str | Note, **fields: Any) -> Change:
+    """Nothing to do, and why: a sentence, or a note of another kind than where it stands. Notes in `fields` follow it."""
+    first = Note(NoteKind.STATE, why) if isinstance(why, str) else why
+    return Change(address, Action.NOOP, ChangeClass.NOOP, notes=(first, *fields.pop("notes", ())), **fields)
+
+
+def advice(texts: Iterable[str]) -> tuple[Note, ...]:
+    """What a person should decide, as notes."""
+    return tuple(Note(NoteKind.ADVICE, text) for text in texts)

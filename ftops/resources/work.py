@@ -21,7 +21,7 @@ from ftops.store.store import Store
 
 def blocking(change: Change, failed: Collection[Address]) -> Address | None:
     """Which of what `change` needs failed, so that it can't be done. A sweep also chooses where members failed, or says why not."""
-    return next((need for need in change.needs if need in failed), None) if change.chosen is None else None
+    return next((need for need in change.needs if need in failed), None) if change.selected_member is None else None
 
 
 @dataclass(slots=True)

@@ -135,7 +135,11 @@ def _needs(store: Store, plan: Plan, records: Iterable[Record], rows: frozenset[
             runs.setdefault(record.status.run_id, {})
             outputs |= {record.status.output, *(() if (merged := record.status.merged) is None else (merged.output,))}
     for change in plan.changes:
-        if change.address.kind == TrainingRun.kind_name and change.chosen is None and change.digest is not None:
+        if (
+            change.address.kind == TrainingRun.kind_name
+            and change.selected_member is None
+            and change.digest is not None
+        ):
             runs[run_id(change.address.name, change.digest)] = change.inputs
             runs |= {step.resume_run: {} for step in change.steps if isinstance(step, Train) and step.resume_run}
     going_on: Inputs = {name: {} for name in _names(store.root / "runs") if _may_go_on(store, name)}

@@ -113,7 +113,7 @@ def needed_rows(plan: Plan, records: Mapping[str, DatasetRecord], names: Collect
             continue
         if change.address.kind == Dataset.kind_name and change.address.name not in names:
             needed.add(change.digest or "")
-        elif change.address.kind == TrainingRun.kind_name and change.chosen is None:
+        elif change.address.kind == TrainingRun.kind_name and change.selected_member is None:
             needed |= _read_by(change.inputs) - gone
     return frozenset(needed)
 

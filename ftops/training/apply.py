@@ -20,12 +20,13 @@ from ftops.executors.attempts import observe_attempt
 from ftops.executors.engine import plugin_files, require_engine
 from ftops.plan.apply_events import Notice, TrainingProgress
 from ftops.plan.changes import Change
+from ftops.plan.details import DatasetDetails, TrainingDetails
 from ftops.plan.run import Run, RunState, run_id
 from ftops.plan.steps import MakeBaseModel, MixData, Train
 from ftops.resources.project import Runner
 from ftops.resources.work import Work, refuse_changed
 from ftops.training.axolotl.distributed import launcher
-from ftops.training.axolotl.failure_classes import HINTS, Fault, capacity
+from ftops.training.axolotl.failure_classes import Fault, capacity, hint_for
 from ftops.training.base_model_files import shape_of
 from ftops.training.checkpoints import Torn, verify
 from ftops.training.configs import Config, refuse_to_resume, refuse_without_template, render
@@ -220,7 +221,7 @@ def _require_inputs(work: Work, change: Change) -> None:
                     f"the weights of {base} are not in the store of this machine",
                     detail=f"expected them at {work.specs.project.spec.store}/runs/{base}/output",
                     hint="copy that folder here from the machine that trained it, or train it again: "
-                    f"ftops apply --rerun {needed.chosen or run.spec.base_model.run}",
+                    f"ftops apply --rerun {needed.selected_member or run.spec.base_model.run}",
                     address=str(change.address),
                 )
             )
@@ -234,7 +235,8 @@ def _require_rows(work: Work, change: Change, name: str) -> None:
     """Raises ExternalError or ChecksFailed where a split of data set `name` is damaged or empty."""
     planned = work.changes[dataset_address(name)]
     used = {digest for digest, _ in portions_of(change.inputs)}
-    folder = _intact(work, change, next(each for each in (*planned.same_rows, planned.digest) if each in used))
+    equivalent = planned.details_of(DatasetDetails).equivalent_digests
+    folder = _intact(work, change, next(each for each in (*equivalent, planned.digest) if each in used))
     prepared, split = manifest.read_manifest(folder), work.specs.get(Dataset, name).spec.split
     splits = {} if prepared is None else prepared.splits
     empty = [each for each in ("train", "validation") if getattr(split, each) and not splits[each].rows]
@@ -261,10 +263,11 @@ def _intact(work: Work, change: Change, digest: str) -> Path:
 def _require_room(work: Work, change: Change) -> None:
     """Raises ExternalError where the disk has no room for the checkpoints, which would be torn when it is full."""
     free = shutil.disk_usage(work.store.root).free
-    if change.cost is not None and free < change.cost.disk:
+    cost = change.details_of(TrainingDetails).cost
+    if cost is not None and free < cost.disk:
         raise ExternalError(
             Diagnostic(
-                f"leaves {gib(change.cost.disk)} of checkpoints and weights, and the disk of the store has {gib(free)} left",
+                f"leaves {gib(cost.disk)} of checkpoints and weights, and the disk of the store has {gib(free)} left",
                 hint="free some of it, keep fewer checkpoints (checkpoints.keep), or train an adapter",
                 address=str(change.address),
             )
@@ -294,7 +297,7 @@ def _failed(work: Work, change: Change, step: Train, ended: Ended) -> RunFailed:
     fault = ended.fault or Fault.UNKNOWN
     hints = (
         _what_fits(work, change, ended) if fault is Fault.GPU_MEMORY else "",
-        HINTS[fault].replace("NAME", step.run),
+        hint_for(fault, step.run),
         f"`ftops logs {step.run}` shows all of it"
         + ("" if step.rerun_after else f"; the next `ftops apply` {_next(work, step.run_id)}"),
         _stands(step),

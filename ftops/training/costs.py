@@ -11,7 +11,8 @@ from ftops.digests import Json
 from ftops.display.numbers import clock, counted, gib
 from ftops.errors import Diagnostic, SpecError
 from ftops.plan.address import Address
-from ftops.plan.changes import Change, Plan
+from ftops.plan.changes import Change, Note, NoteKind, Plan
+from ftops.plan.details import TrainingDetails
 from ftops.plan.estimates import Cost
 from ftops.plan.observed import Observed
 from ftops.plan.run import RunState, run_id
@@ -38,7 +39,8 @@ def with_costs(
     for change in plan.changes:
         run = workspace.specs.resources[change.address]
         if change.address in configs and isinstance(run, TrainingRun):
-            priced = replace(change, cost=_cost(change, run, configs[change.address], workspace, observed))
+            cost = _cost(change, run, configs[change.address], workspace, observed)
+            priced = replace(change, details=replace(change.details_of(TrainingDetails), cost=cost))
             faults += _refusals(priced, run, configs[change.address], workspace)
             changes.append(priced)
         else:
@@ -53,19 +55,22 @@ def _summed(change: Change, changes: Sequence[Change]) -> Change:
     members = [
         each for each in changes if each.address in change.needs and any(isinstance(s, Train) for s in each.steps)
     ]
-    if change.chosen is None or len(members) < 2:
+    if change.selected_member is None or len(members) < 2:
         return change
     said = [counted(len(members), "training")]
-    steps = [each.cost.steps for each in members if each.cost is not None and each.cost.steps is not None]
-    times = [each.estimate.seconds for each in members if each.estimate is not None]
-    disk = [each.cost.disk for each in members if each.cost is not None]
+    details = [each.details_of(TrainingDetails) for each in members]
+    costs = [each.cost for each in details if each.cost is not None]
+    steps = [each.steps for each in costs if each.steps is not None]
+    times = [each.estimate.seconds for each in details if each.estimate is not None]
+    disk = [each.disk for each in costs]
     if len(steps) == len(members):
         said.append(counted(sum(steps), "step"))
     if len(times) == len(members):
         said.append(f"about {clock(sum(times))} of training")
     if len(disk) == len(members):
         said.append(f"{gib(sum(disk))} on the disk")
-    return replace(change, note="; ".join(filter(None, (f"together {', '.join(said)}", change.note))))
+    together = Note(NoteKind.STATE, f"together {', '.join(said)}")
+    return replace(change, notes=(together, *change.notes))
 
 
 def _cost(
@@ -131,7 +136,8 @@ def _measured(run: TrainingRun, observed: Observed) -> tuple[int | None, str | N
 def _refusals(
     change: Change, run: TrainingRun, config: Mapping[str, Json], workspace: Workspace
 ) -> Iterator[Diagnostic]:
-    cost, budget = change.cost, run.spec.budget
+    details, budget = change.details_of(TrainingDetails), run.spec.budget
+    cost, estimate = details.cost, details.estimate
     runner = runner_of(run, workspace.specs.project)
     room = runner.capabilities.gpu_memory
     where = workspace.specs.where
@@ -150,11 +156,11 @@ def _refusals(
             address=str(change.address),
             where=where(change.address, ("spec", "budget", "diskGiB")),
         )
-    if change.estimate is not None and budget.gpu_hours is not None:
-        hours = change.estimate.seconds / 3600 * max(runner.gpus, 1)
+    if estimate is not None and budget.gpu_hours is not None:
+        hours = estimate.seconds / 3600 * max(runner.gpus, 1)
         if hours > budget.gpu_hours:
             yield Diagnostic(
-                f"takes about {hours:,.1f} GPU hours, by what {change.estimate.like} took, more than its budget of "
+                f"takes about {hours:,.1f} GPU hours, by what {estimate.like} took, more than its budget of "
                 f"{budget.gpu_hours:g}",
                 hint="train fewer steps, or raise budget.gpuHours",
                 address=str(change.address),

@@ -28,7 +28,7 @@ from ftops.plan.steps import MergeWeights
 from ftops.resources.project import Runner
 from ftops.resources.work import Work
 from ftops.training import checkpoints, merged_weights
-from ftops.training.axolotl.failure_classes import HINTS, Fault
+from ftops.training.axolotl.failure_classes import Fault, hint_for
 from ftops.training.base_model_files import fetched
 from ftops.training.follow import Ended, Start, Training, final_attempt, publish_output, train
 from ftops.training.program import engine_command
@@ -180,7 +180,7 @@ def _failed(work: Work, step: MergeWeights, ended: Ended) -> RunFailed:
         Diagnostic(
             f"merging the adapter of {step.run_id} failed ({fault}): {ended.reason}",
             detail=ended.log,
-            hint=f"{HINTS[fault].replace('NAME', step.run)}\nall of it is in {log} of the store; "
+            hint=f"{hint_for(fault, step.run)}\nall of it is in {log} of the store; "
             "the next `ftops apply` merges again",
             address=str(run_address(step.run)),
         )

@@ -19,12 +19,13 @@ from ftops.experiments.spec.design import Design, days_left, outlook
 from ftops.experiments.spec.metric import FieldName, Guardrail, Metric
 from ftops.models.spec import Model
 from ftops.plan.address import Address
-from ftops.plan.changes import Action, Change, ChangeClass, Reason
+from ftops.plan.changes import Action, Change, ChangeClass, Note, NoteKind, Reason
+from ftops.plan.details import Details
 from ftops.plan.observed import ExperimentState, Source
 from ftops.plan.steps import Analyze, CommitRecords, FetchData
 from ftops.resources.fields import Name, RelativePath, Strict, exactly_one, fixed_part
 from ftops.resources.project import FromEnvironment, database_url
-from ftops.resources.resource import Context, Reference, Resource, differences, noop
+from ftops.resources.resource import Context, Reference, Resource, advice, differences, noop
 
 State = Literal["running", "stopped", "concluded"]
 RUNNING: Final = "running"
@@ -193,10 +194,10 @@ class Experiment(Resource):
             self._refuse(before, inputs, reasons, context)
         rows_unknown = self.spec.logs.sql is not None and self.spec.state == RUNNING
         needs = tuple(dict.fromkeys(reference.target for reference in self.references()))
-        advice = () if before is None else tuple(self._advice(before, inputs))
+        advised = () if before is None else advice(self._advice(before, inputs))
         if not reasons and not rows_unknown:
             note = "no new rows" if self.spec.state == RUNNING else f"it is {self.spec.state}"
-            return noop(self.address, note, needs=needs, advice=advice, digest=digest(inputs), inputs=inputs)
+            return noop(self.address, note, needs=needs, notes=advised, digest=digest(inputs), details=Details(inputs))
         opens = before is None or self._opens(before, inputs)
         phase = "1" if before is None else str(int(before.phase) + opens)
         fetch = (
@@ -204,6 +205,7 @@ class Experiment(Resource):
             if source is None or source.present or source.digest is None
             else (FetchData((fixed_part(source.path),)),)
         )
+        expected = self._outlook(before, context, opens=opens, rows_unknown=rows_unknown)
         return Change(
             self.address,
             Action.CREATE if before is None else Action.UPDATE,
@@ -211,10 +213,9 @@ class Experiment(Resource):
             reasons=reasons,
             steps=(*fetch, Analyze(self.metadata.name, phase, opens), CommitRecords(self.address)),
             needs=needs,
-            note=self._outlook(before, context, opens=opens, rows_unknown=rows_unknown),
-            advice=advice,
+            notes=(Note(NoteKind.STATE, expected), *advised),
             digest=digest(inputs),
-            inputs=inputs,
+            details=Details(inputs),
         )
 
     def inputs(

@@ -27,7 +27,7 @@ def commit(write_back: WriteBack, work: Work, change: Change) -> str:
         case "Dataset":
             records: list[Record] = [dataset_record(change, work.workspace, work.observed)]
             subject = f"{address} prepared"
-        case "TrainingRun" if change.chosen is not None:
+        case "TrainingRun" if change.selected_member is not None:
             records = list(work.pending.values())
             best = next((each.choice.best for each in records if isinstance(each, SweepRecord)), None)
             trailers = {} if best is None else {"Ftops-Run": run_id(best.name, best.digest)}

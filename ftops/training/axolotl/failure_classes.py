@@ -39,14 +39,14 @@ class Failure:
     whole: bool = False
 
 
-HINTS: Final[Mapping[Fault, str]] = {
+_HINTS: Final[Mapping[Fault, str]] = {
     Fault.GPU_MEMORY: "take a smaller micro_batch_size (`auto` finds the largest that is expected to fit) or sequence_len, "
     "gradient_checkpointing, or method qlora",
     Fault.HOST_MEMORY: "give it more memory (`docker.memory` and `docker.shm` of a container's runner), fewer "
     "dataloader_num_workers, or a smaller micro_batch_size",
-    Fault.DISK: "free space in the store (`ftops run checkpoints NAME --prune`), or keep fewer checkpoints",
+    Fault.DISK: "free space in the store (`ftops run checkpoints {run} --prune`), or keep fewer checkpoints",
     Fault.DATA: "mend the data set or how it is formed; `ftops dataset check` tells its faults row by row",
-    Fault.CONFIG: "mend the hyperparameters or the template; `ftops run render NAME` shows the config",
+    Fault.CONFIG: "mend the hyperparameters or the template; `ftops run render {run}` shows the config",
     Fault.LOSS: "lower learning_rate, warm up for longer, or train with bf16 in place of fp16; look at the rows with "
     "`ftops dataset check`",
     Fault.HUB: "see that the hub can be reached and the model's licence was accepted, or set baseModel.path to a copy of it",
@@ -56,6 +56,12 @@ HINTS: Final[Mapping[Fault, str]] = {
     Fault.LOST_RUNNER: "see what became of its machine",
     Fault.UNKNOWN: "the last lines of its log are above",
 }
+
+
+def hint_for(fault: Fault, run: str) -> str:
+    """What to do about a fault of the run of that name."""
+    return _HINTS[fault].format(run=run)
+
 
 _SAID: Final[Mapping[Fault, tuple[str, ...]]] = {
     Fault.GPU_MEMORY: (

@@ -13,7 +13,8 @@ from ftops.datasets.spec import Dataset, dataset_address, preparation
 from ftops.digests import Json, digest
 from ftops.errors import Diagnostic, PlanError
 from ftops.plan.address import Address
-from ftops.plan.changes import RERUN, Action, Change, ChangeClass, Reason
+from ftops.plan.changes import RERUN, Action, Change, ChangeClass, Note, NoteKind, Reason
+from ftops.plan.details import DatasetDetails, TrainingDetails
 from ftops.plan.estimates import Estimate, times
 from ftops.plan.observed import RunHistory, TrainedRun
 from ftops.plan.run import Run, RunState, run_id
@@ -190,13 +191,16 @@ class TrainingRun(Resource):
         again = rerun_after(self.address, done, live, asked=asked)
         if not again and done is not None and done.phase is RunState.SUCCEEDED and history is not None:
             if history.current == identity:
-                return noop(self.address, "trained as specified", digest=identity, inputs=inputs, needs=needs)
+                return noop(
+                    self.address, "trained as specified", digest=identity, details=TrainingDetails(inputs), needs=needs
+                )
             return self._used_again(history, identity, inputs)
         before = None if history is None else history.runs[history.current].inputs
         reasons = differences(before or {}, inputs) if before != inputs else (unfinished(done, live),)
         change_class, resume_run = self._class(before, reasons, live, history.current if history else None)
         if asked:
             live, reasons, change_class, resume_run = None, (RERUN,), ChangeClass.RETRAIN, None
+        note = f"what attempt {again} left stays until the new one succeeds" if asked else standing(live, resume_run)
         return Change(
             self.address,
             Action.CREATE
@@ -212,12 +216,9 @@ class TrainingRun(Resource):
                 CommitRecords(self.address),
             ),
             needs=needs,
+            notes=(Note(NoteKind.STATE, note),) if note else (),
             digest=identity,
-            inputs=inputs,
-            note=standing(live, resume_run)
-            if not asked
-            else f"what attempt {again} left stays until the new one succeeds",
-            estimate=self._estimate(history, inputs, live, resume_run),
+            details=TrainingDetails(inputs, self._estimate(history, inputs, live, resume_run)),
         )
 
     def _stopped(self, identity: str, inputs: Json, done: TrainedRun | None, live: Run | None) -> Change:
@@ -227,10 +228,10 @@ class TrainingRun(Resource):
             if live is None or live.checkpoint is None
             else f"goes on from checkpoint-{live.checkpoint}"
         )
-        note = f"was stopped; `ftops apply --resume {self.metadata.name}` {where}"
+        note = Note(NoteKind.STOPPED, f"was stopped; `ftops apply --resume {self.metadata.name}` {where}")
         needs = tuple(reference.target for reference in self.references())
         if done is not None and done.phase is RunState.CANCELLED:
-            return noop(self.address, note, digest=identity, inputs=inputs, needs=needs, held=True)
+            return noop(self.address, note, digest=identity, details=TrainingDetails(inputs), needs=needs)
         return Change(
             self.address,
             Action.UPDATE,
@@ -238,13 +239,13 @@ class TrainingRun(Resource):
             reasons=(unfinished(done, live),),
             steps=(CommitRecords(self.address),),
             needs=needs,
+            notes=(note,),
             digest=identity,
-            inputs=inputs,
-            note=note,
-            held=True,
+            details=TrainingDetails(inputs),
         )
 
     def _used_again(self, history: RunHistory, identity: str, inputs: Json) -> Change:
+        earlier = run_id(self.metadata.name, identity)
         return Change(
             self.address,
             Action.UPDATE,
@@ -252,9 +253,9 @@ class TrainingRun(Resource):
             reasons=differences(history.runs[history.current].inputs, inputs),
             steps=(CommitRecords(self.address),),
             needs=tuple(reference.target for reference in self.references()),
+            notes=(Note(NoteKind.REUSED, f"an earlier run of just this, {earlier}, is used again"),),
             digest=identity,
-            inputs=inputs,
-            note=f"an earlier run of just this, {run_id(self.metadata.name, identity)}, is used again",
+            details=TrainingDetails(inputs),
         )
 
     def _known(self, inputs: Json, history: RunHistory | None, context: Context) -> Json:
@@ -265,7 +266,8 @@ class TrainingRun(Resource):
         choices = []
         for portion in self.spec.portions:
             planned = context.planned[dataset_address(portion.name)]
-            choices.append([(each, portion.weight) for each in (planned.digest or "", *planned.same_rows[::-1])])
+            digests = (planned.digest or "", *planned.details_of(DatasetDetails).equivalent_digests[::-1])
+            choices.append([(each, portion.weight) for each in digests])
         for chosen in itertools.islice(itertools.product(*choices), MOST_CHOICES):
             if digest(candidate := {**inputs, **data_inputs(chosen)}) in known:
                 return candidate
@@ -365,7 +367,8 @@ class TrainingRun(Resource):
 def _digest_in(inputs: Json, dataset: Change) -> str:
     """The digest of `dataset` that a run is made from: the planned one, or an earlier one with the same rows."""
     used = [each for each, _ in portions_of(inputs)]
-    return next((each for each in dataset.same_rows if each in used), dataset.digest or "")
+    equivalent = dataset.details_of(DatasetDetails).equivalent_digests
+    return next((each for each in equivalent if each in used), dataset.digest or "")
 
 
 def run_address(name: str) -> Address:

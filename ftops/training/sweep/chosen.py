@@ -11,6 +11,6 @@ def stands_for(work: Work, run: str, run_id: str) -> tuple[str, str]:
     """The name and the id of the run that `run` stands for: of a sweep the member that it chose, perhaps just now."""
     change = work.changes.get(run_address(run))
     swept = work.records.get(SweepRecord.path_of(run))
-    if change is None or change.chosen is None or not isinstance(swept, SweepRecord):
+    if change is None or change.selected_member is None or not isinstance(swept, SweepRecord):
         return run, run_id
     return swept.status.chosen or run, swept.status.run_id or run_id

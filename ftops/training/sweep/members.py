@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from ftops.plan.address import Address
-from ftops.plan.changes import Action, Change, ChangeClass, Reason
+from ftops.plan.changes import Action, Change, ChangeClass, Note, NoteKind, Reason
+from ftops.plan.details import SweepDetails, TrainingDetails
 from ftops.plan.estimates import Estimate, times
 from ftops.plan.observed import RunHistory
 from ftops.plan.run import RunState, run_id
 from ftops.plan.steps import Choose, CommitRecords, Train
 from ftops.plan.sweep_choice import Choice, MemberResult, choose
 from ftops.resources.fields import Name
-from ftops.resources.resource import Context, Reference, differences, noop
+from ftops.resources.resource import Context, Reference, advice, differences, noop
 from ftops.training.spec.sweep import Point, SweepSpec, choice_text, point_text
 from ftops.training.spec.training_run import TrainingRun, run_address
 
@@ -35,9 +36,12 @@ class Member(TrainingRun):
         change = super().plan(context)
         if (failure := self._accepted(change, context)) is not None:
             note = f"failed{failure}; the sweep goes without it; `ftops apply --resume {self.metadata.name}` tries it again"
-            return noop(self.address, note, digest=change.digest, inputs=change.inputs, needs=change.needs)
-        note = "; ".join(filter(None, (point_text(self.point), change.note)))
-        return replace(change, note=note, estimate=change.estimate or self._as_others(change, context))
+            details = TrainingDetails(change.inputs)
+            return noop(self.address, note, digest=change.digest, details=details, needs=change.needs)
+        details = change.details_of(TrainingDetails)
+        estimate = details.estimate or self._as_others(change, context)
+        notes = (Note(NoteKind.STATE, point_text(self.point)), *change.notes)
+        return replace(change, notes=notes, details=replace(details, estimate=estimate))
 
     def _as_others(self, change: Change, context: Context) -> Estimate | None:
         """The time that a training would take as another member did, the one that is most like it; None where none has ended."""
@@ -110,10 +114,10 @@ class Sweep(TrainingRun):
             return noop(
                 self.address,
                 choice_text(found),
-                advice=_failures(found),
+                notes=advice(_failures(found)),
                 digest=found.best.digest,
                 needs=self.addresses,
-                chosen=found.chosen,
+                details=SweepDetails(selected_member=found.chosen),
             )
         sure = None if going else found.best
         return Change(
@@ -123,9 +127,9 @@ class Sweep(TrainingRun):
             reasons=_reasons(recorded, found, len(going)),
             steps=steps,
             needs=self.addresses,
-            note="" if sure is None else choice_text(found),
+            notes=() if sure is None else (Note(NoteKind.STATE, choice_text(found)),),
             digest=None if sure is None else sure.digest,
-            chosen="" if sure is None else sure.name,
+            details=SweepDetails(selected_member="" if sure is None else sure.name),
         )
 
 
