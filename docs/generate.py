@@ -14,7 +14,7 @@ import click
 
 from ftops.cli import ftops
 from ftops.resources.fields import NAME_PATTERN, SEMVER_PATTERN
-from ftops.specs import MODELS, json_schema
+from ftops.specs import json_schema, models
 
 FOLDER: Final = Path(__file__).parent / "reference"
 WIDTH: Final = 100
@@ -74,7 +74,7 @@ def specs() -> str:
     schema = json_schema("Dataset")
     metadata = ["## metadata", "", "The same for every kind.", ""]
     metadata += _table(schema["properties"]["metadata"], schema["$defs"], "metadata")
-    return "\n".join([SPECS, *metadata, *(line for kind in MODELS for line in _kind(kind))]).rstrip() + "\n"
+    return "\n".join([SPECS, *metadata, *(line for kind in models() for line in _kind(kind))]).rstrip() + "\n"
 
 
 def _kind(kind: str) -> Iterator[str]:

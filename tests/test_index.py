@@ -16,10 +16,13 @@ from ftops import index
 from ftops.datasets.record import DatasetRecord
 from ftops.errors import ExternalError, SpecError
 from ftops.experiments.analysis import analyze
-from ftops.index import tables
+from ftops.experiments.index_tables import LOOKS
+from ftops.index.rows import copies
+from ftops.models.index_tables import VERSIONS
 from ftops.models.record import ModelRecord
 from ftops.plan.sweep_choice import MemberResult, choose
 from ftops.status.doctor import findings
+from ftops.training.index_tables import JOBS
 from ftops.training.record import RunRecord
 from ftops.training.sweep.record import SweepRecord
 from tests import projects
@@ -170,7 +173,7 @@ def query(url, text):
 
 
 def everything(url):
-    return {table.name: sorted(query(url, sa.select(table)), key=repr) for table in tables.COPIES}
+    return {table.name: sorted(query(url, sa.select(table)), key=repr) for table in copies()}
 
 
 def test_what_is_in_it(url):
@@ -187,7 +190,7 @@ def test_what_is_in_it(url):
     assert query(url, "SELECT name, phase, chosen, run_id, metric, mode, may_fail, why FROM training_sweeps") == [
         ("search", "chosen", "search-r-16", f"search-r-16-{GOOD[:12]}", "eval_loss", "min", 1, "lowest eval_loss of 1")
     ]
-    looks = tables.LOOKS.c
+    looks = LOOKS.c
     columns = (looks.experiment, looks.phase, looks.number, looks.verdict, looks.simulated, looks.taken_at)
     assert query(url, sa.select(*columns)) == [("v2", 1, 1, "winner", False, datetime(2026, 1, 3, tzinfo=UTC))]
     assert (
@@ -198,7 +201,7 @@ def test_what_is_in_it(url):
         ]
         or "sqlite" in url
     )  # which has no Boolean: 1 and 0, equal to True and False
-    times = sa.select(tables.JOBS.c.started_at, tables.JOBS.c.ended_at).where(tables.JOBS.c.is_current)
+    times = sa.select(JOBS.c.started_at, JOBS.c.ended_at).where(JOBS.c.is_current)
     assert query(url, times) == [
         (datetime(2026, 1, 2, 3, 0, tzinfo=UTC), datetime(2026, 1, 2, 4, 10, tzinfo=UTC)),
     ]
@@ -206,7 +209,7 @@ def test_what_is_in_it(url):
         (9, "failed", 9),
         (10, "succeeded", None),
     ]
-    labels = sa.select(*(tables.VERSIONS.c[name] for name in ("name", "version", "job", "size", "aliases", "tags")))
+    labels = sa.select(*(VERSIONS.c[name] for name in ("name", "version", "job", "size", "aliases", "tags")))
     assert sorted(query(url, labels)) == [
         ("chat", "1.0.0", "chat-0123456789ab", 2**40, ["production"], ["한국어"]),
         ("old", "0.1.0", None, 2**40, ["production"], ["한국어"]),
@@ -217,7 +220,7 @@ def test_what_is_in_it(url):
         (10, 8, "whole", None, 5),
         (10, 10, "whole", None, 5),
     ]
-    (inputs,) = query(url, sa.select(tables.JOBS.c.inputs).where(tables.JOBS.c.is_current))[0]
+    (inputs,) = query(url, sa.select(JOBS.c.inputs).where(JOBS.c.is_current))[0]
     assert inputs["한국어"] == "'; DROP TABLE x; --"
     (base,) = query(url, "SELECT base_model ->> 'run' FROM finetuning_jobs WHERE is_current")[0]
     assert base == "base"

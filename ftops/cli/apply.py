@@ -263,7 +263,7 @@ def _agreed() -> bool:
     return bool(click.prompt("\nApply this? Only 'yes' is taken", default="no", show_default=False) == "yes")
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  (what signal calls)
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 

@@ -11,7 +11,7 @@ import click
 
 from ftops.cli import text_or_json, wants_color
 from ftops.cli.confirm_removal import ask_to_remove, show_freed
-from ftops.cli.dataset_check import bar, look_at, names_a_dataset, records_of
+from ftops.cli.dataset_check import bar, look_at, names_a_dataset
 from ftops.cli.dataset_options import (
     KIND,
     Given,
@@ -234,7 +234,7 @@ def _tracked(start: Path, names: Sequence[str]) -> tuple[Path, list[tuple[str, s
     from ftops.specs import find_root, read_project
 
     root = find_root(start)
-    known = {each.metadata.name: each for each in read_project(root).resources.values() if isinstance(each, Dataset)}
+    known = {each.metadata.name: each for each in read_project(root).of(Dataset)}
     bare = [name.removeprefix(f"{KIND}/") for name in names]
     if unknown := [name for name in bare if name not in known]:
         raise UsageError(
@@ -296,10 +296,11 @@ def _version(start: Path, side: str, options: Options, folder: Path) -> Version:
 def _record(workspace: Workspace, name: str, revision: str) -> DatasetRecord:
     """The record of data set `name` now, or in a git revision. Raises UsageError where there is none."""
     from ftops.datasets.record import DatasetRecord
-    from ftops.registry.record_files import parse
+    from ftops.registry.read import records_of
+    from ftops.registry.record_files import parse_as
 
     if not revision:
-        records = records_of(workspace)
+        records = records_of(workspace, DatasetRecord)
         if name not in records:
             hint = did_you_mean(name, [*records]) or "ftops apply prepares and records data sets"
             raise UsageError(Diagnostic(f"no file, and no data set {name!r} is recorded", hint=hint))
@@ -310,13 +311,10 @@ def _record(workspace: Workspace, name: str, revision: str) -> DatasetRecord:
         raise UsageError(
             Diagnostic(f"git knows no revision {revision!r}", hint="a commit, a branch or a tag is expected")
         )
-    path = f"registry/datasets/{name}.yaml"
+    path = DatasetRecord.path_of(name)
     if (text := repository.read(commit, path)) is None:
         raise UsageError(Diagnostic(f"{path} is not in {revision}", hint="the data set was not recorded by then"))
-    record = parse(path, text)
-    if not isinstance(record, DatasetRecord):
-        raise TypeError(f"{path} is no record of a data set")
-    return record
+    return parse_as(DatasetRecord, path, text)
 
 
 # ----------------------------------------------------------------------------------------------------- prune

@@ -15,9 +15,7 @@ from ftops.errors import Diagnostic, UsageError
 
 if TYPE_CHECKING:
     from ftops.datasets.prepare.prepare import Checked
-    from ftops.datasets.record import DatasetRecord
     from ftops.digests import Json
-    from ftops.resources.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]
 """Is told the stage, how much is done, and of how much."""
@@ -92,9 +90,7 @@ def _look_at_dataset(start: Path, name: str, work: tuple[Path, Progress]) -> Che
     from ftops.specs import find_one, find_root
 
     root = find_root(start)
-    found = find_one(root, KIND, name)
-    if not isinstance(found, Dataset):
-        raise TypeError(f"{name} was read as {type(found).__name__}")
+    found = find_one(root, Dataset, name)
     folder, progress = work
     others = _prepared(start, found.spec.others) if found.spec.others else {}
     return check(found.spec, root, folder, progress, others=others)
@@ -102,24 +98,17 @@ def _look_at_dataset(start: Path, name: str, work: tuple[Path, Progress]) -> Che
 
 def _prepared(start: Path, names: Iterable[str]) -> dict[str, Path]:
     """The folders of prepared data of the data sets `names`. Raises UsageError for one that was never prepared."""
+    from ftops.datasets.record import DatasetRecord
     from ftops.reconcile.observe import open_workspace
+    from ftops.registry.read import records_of
 
     workspace = open_workspace(start)
-    records = records_of(workspace)
+    records = records_of(workspace, DatasetRecord)
     if missing := [name for name in names if name not in records]:
         raise UsageError(
             *(Diagnostic(f"{KIND}/{name} was never prepared", hint="ftops apply prepares it") for name in missing)
         )
     return {name: workspace.store.data(records[name].status.digest) for name in names}
-
-
-def records_of(workspace: Workspace) -> dict[str, DatasetRecord]:
-    """The records of data sets by name."""
-    from ftops.datasets.record import DatasetRecord
-    from ftops.registry.read import read_records
-
-    records = read_records(workspace).values()
-    return {each.metadata.name: each for each in records if isinstance(each, DatasetRecord)}
 
 
 @contextmanager

@@ -118,16 +118,14 @@ def _find(start: Path, name: str) -> tuple[Experiment, Path | None]:
     root: Path | None
     if re.fullmatch(NAME_PATTERN, bare):
         root = find_root(start)
-        found = find_one(root, KIND, bare)
+        found = find_one(root, Experiment, bare)
     else:
         file, _, inside = name.partition("#")
-        found = read_one(Path(file), KIND, inside or None)
+        found = read_one(Path(file), Experiment, inside or None)
         try:
             root = find_root(Path(file).absolute().parent)
         except SpecError:
             root = None
-    if not isinstance(found, Experiment):
-        raise TypeError(f"{name} was read as {type(found).__name__}")
     return found, root
 
 
@@ -269,14 +267,12 @@ class _Past:
 def _past(found: Experiment, root: Path | None, *, with_looks: bool = True) -> _Past:
     """What was seen before of an experiment. Raises SpecError where its looks are of other arms than the spec's."""
     from ftops.experiments.record import ExperimentRecord
-    from ftops.registry.record_files import parse
+    from ftops.registry.record_files import parse_as
 
     path = ExperimentRecord.path_of(found.metadata.name)
     if root is None or not (root / path).is_file():
         return _Past()
-    record = parse(path, (root / path).read_bytes())
-    if not isinstance(record, ExperimentRecord):
-        raise TypeError(f"{path} was read as {type(record).__name__}")
+    record = parse_as(ExperimentRecord, path, (root / path).read_bytes())
     phase = record.status.phases[record.status.current]
     if not _same_arms(found, phase, record.status.inputs):
         if not with_looks:

@@ -9,7 +9,7 @@ import click
 
 from ftops.errors import UsageError
 from ftops.plan.json import as_json
-from ftops.specs import MODELS, json_schema
+from ftops.specs import json_schema, models
 
 EXAMPLES: Final = """\b
 Examples:
@@ -24,7 +24,7 @@ An editor with a YAML language server checks and completes a spec that begins wi
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("kind", required=False, type=click.Choice(list(MODELS), case_sensitive=False))
+@click.argument("kind", required=False, type=click.Choice(list(models()), case_sensitive=False))
 @click.option("--list", "listing", is_flag=True, help="Print the names of all kinds.")
 @click.option(
     "--write",
@@ -40,7 +40,7 @@ def schema(kind: str | None, listing: bool, folder: Path | None) -> None:
         click.echo(as_json(json_schema(kind)))
     elif folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in MODELS:
+        for name in models():
             (folder / f"{name.lower()}.json").write_text(as_json(json_schema(name)) + "\n", encoding="utf-8")
     else:
-        click.echo("\n".join(MODELS))
+        click.echo("\n".join(models()))

@@ -16,8 +16,8 @@ from ftops.cli import text_or_json, wants_color
 from ftops.status.text import status_json, status_text
 
 if TYPE_CHECKING:
+    from ftops.plan.standing import Standing
     from ftops.resources.workspace import Workspace
-    from ftops.status.resources import Standing
 
 EVERY: Final = 1.0
 QUIET_SECONDS: Final = 10.0

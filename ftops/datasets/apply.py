@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from ftops.datasets.prepare.prepare import Origin, prepare
 from ftops.datasets.spec import Dataset, dataset_address
-from ftops.plan.address import Address
+from ftops.git import dvc
 from ftops.plan.apply_events import DataProgress, Notice
-from ftops.plan.steps import PrepareData
+from ftops.plan.changes import Change
+from ftops.plan.steps import FetchData, PrepareData
 from ftops.resources.work import Work, refuse_changed
 
 
-def prepare_data(work: Work, step: PrepareData, address: Address) -> str:
+def fetch_data(work: Work, change: Change, step: FetchData) -> str:
+    dvc.pull(work.workspace.root, step.paths, lambda line: work.tell(Notice(line)))
+    return f"{len(step.paths)} fetched"
+
+
+def prepare_data(work: Work, change: Change, step: PrepareData) -> str:
     dataset = work.specs.get(Dataset, step.dataset)
     refuse_changed(work, dataset.address)
     prepared = prepare(
@@ -18,7 +24,7 @@ def prepare_data(work: Work, step: PrepareData, address: Address) -> str:
         step.digest,
         _origin(work, dataset),
         work.store,
-        lambda stage, done, total: work.tell(DataProgress(address, stage, done, total)),
+        lambda stage, done, total: work.tell(DataProgress(change.address, stage, done, total)),
         keep=_current(work),
     )
     for warning in prepared.report.warnings:

@@ -12,6 +12,7 @@ from pydantic import Field
 from ftops.digests import Json
 from ftops.plan.observed import DatasetState, Source
 from ftops.resources.fields import Strict
+from ftops.resources.kind import Kept
 from ftops.resources.record import Digest, Record
 
 
@@ -204,3 +205,12 @@ def dataset_state(record: DatasetRecord) -> DatasetState:
     train = status.report.splits.get("train")
     rows = None if train is None else train.rows
     return DatasetState(status.digest, status.inputs, sources, status.phase == "pruned", status.same_rows, rows)
+
+
+def fold(known: dict[str, DatasetState], record: DatasetRecord) -> None:
+    known[record.metadata.name] = dataset_state(record)
+
+
+def kept(record: DatasetRecord) -> Kept:
+    """The rows that it is about, unless they were removed on purpose."""
+    return Kept() if record.status.phase == "pruned" else Kept(rows=frozenset({record.status.digest}))

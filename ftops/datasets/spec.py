@@ -251,6 +251,10 @@ class Dataset(Resource):
         if self.spec.statistics.tokenizer is not None:
             yield self.spec.statistics.tokenizer
 
+    def refuse_rerun(self) -> Diagnostic | None:
+        hint = "ftops dataset prune NAME frees its rows, and what needs them prepares them anew"
+        return Diagnostic("only a TrainingRun can be run again", hint=hint, address=str(self.address))
+
     def plan(self, context: Context) -> Change:
         recorded = context.observed.datasets.get(self.metadata.name)
         inputs = self._inputs(context, recorded)

@@ -9,7 +9,6 @@ from ftops.experiments.spec.experiment import Experiment
 from ftops.plan.apply_events import Notice
 from ftops.plan.changes import Change
 from ftops.plan.steps import Analyze
-from ftops.resources.record import Record
 from ftops.resources.work import Work
 
 
@@ -27,13 +26,4 @@ def look(work: Work, change: Change, step: Analyze) -> str:
     work.pending[record.path] = record
     for proposal in record.status.proposals:
         work.tell(Notice("\n".join((f"proposed: {proposal.why}", *proposal.diff.splitlines()))))
-    return ": ".join((outcome_text(record), *(() if record.look is None else record.look.reasons[:1])))
-
-
-def outcome_text(record: Record) -> str:
-    """What a commit's subject says of an experiment: its verdict, or that it began or ended."""
-    if not isinstance(record, ExperimentRecord):
-        raise TypeError(f"{record.path} is no record of an experiment")
-    ended = record.status.conclusion
-    verdict = "started" if record.look is None else f"look {record.look.number}: {record.look.verdict}"
-    return verdict if ended is None else f"{record.status.phase}: {ended.verdict or 'no data'}"
+    return ": ".join((record.found, *(() if record.look is None else record.look.reasons[:1])))

@@ -82,6 +82,13 @@ class ExperimentRecord(Record):
     kind: Literal["ExperimentRecord"] = "ExperimentRecord"
     status: ExperimentStatus
 
+    @property
+    def found(self) -> str:
+        """What was found, in a few words: the verdict, or that it began or ended."""
+        ended = self.status.conclusion
+        verdict = "started" if self.look is None else f"look {self.look.number}: {self.look.verdict}"
+        return verdict if ended is None else f"{self.status.phase}: {ended.verdict or 'no data'}"
+
     def input_commits(self) -> tuple[str | None, ...]:
         """The commits that its content was made from."""
         return (self.status.input_commit,)
@@ -132,3 +139,7 @@ def experiment_state(record: ExperimentRecord) -> ExperimentState:
         verdict=look.verdict,
         decided=look.decided_at is not None,
     )
+
+
+def fold(known: dict[str, ExperimentState], record: ExperimentRecord) -> None:
+    known[record.metadata.name] = experiment_state(record)

@@ -15,10 +15,13 @@ import sqlalchemy as sa
 
 from ftops.digests import digest
 from ftops.errors import Diagnostic, ExternalError, SpecError
-from ftops.index.rows import rows_of
-from ftops.index.tables import COPIES, MARK, OURS
+from ftops.index.rows import copies, rows_of
+from ftops.resources.index_table import OURS, key
 from ftops.resources.project import INDEX_URL, INDEX_URL_FORM
 from ftops.resources.record import Record
+
+MARK: Final = sa.Table("ftops_index", OURS, key("shape"))
+"""Says that the tables are ours to replace, and by which definition they were made."""
 
 Counts = dict[str, int]
 """Rows by table."""
@@ -61,7 +64,7 @@ def rebuild(url: str, records: Mapping[str, Record]) -> Counts:
             file.parent.mkdir(parents=True, exist_ok=True)
         with _connected(url) as connection:
             _make_tables(connection)
-            for table in reversed(COPIES):
+            for table in reversed(copies()):
                 connection.execute(table.delete())
             for table, found in rows.items():
                 if found:
@@ -99,9 +102,9 @@ def _connected(url: str) -> Iterator[sa.Connection]:
 
 def _make_tables(connection: sa.Connection) -> None:
     """The tables as they are defined here. Those of another shape are made anew: they are a copy."""
-    shape = digest([str(sa.schema.CreateTable(table).compile(dialect=connection.dialect)) for table in COPIES])
-    inspector = sa.inspect(connection)
-    there = [table for table in OURS.sorted_tables if inspector.has_table(table.name)]
+    shape = digest([str(sa.schema.CreateTable(table).compile(dialect=connection.dialect)) for table in copies()])
+    inspector, ours = sa.inspect(connection), [MARK, *copies()]
+    there = [table for table in ours if inspector.has_table(table.name)]
     if there and MARK not in there:
         raise ExternalError(
             Diagnostic(
@@ -110,10 +113,10 @@ def _make_tables(connection: sa.Connection) -> None:
             )
         )
     names = {table: [column["name"] for column in inspector.get_columns(table.name)] for table in there}
-    whole = all(names.get(table) == [column.name for column in table.columns] for table in OURS.sorted_tables)
+    whole = all(names.get(table) == [column.name for column in table.columns] for table in ours)
     if not whole or connection.scalar(sa.select(MARK.c.shape)) != shape:
-        OURS.drop_all(connection)
-        OURS.create_all(connection)
+        OURS.drop_all(connection, ours)
+        OURS.create_all(connection, ours)
         connection.execute(MARK.insert(), {"shape": shape})
 
 

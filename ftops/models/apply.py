@@ -8,13 +8,14 @@ from ftops.errors import Diagnostic, ExternalError
 from ftops.models.record import ModelRecord
 from ftops.models.results import labelled, model_record, with_merged
 from ftops.models.spec import Model
+from ftops.plan.changes import Change
 from ftops.plan.steps import AddMerged, LabelVersion, RegisterVersion
 from ftops.resources.work import Work
 from ftops.training.record import RunRecord
 from ftops.training.sweep.chosen import stands_for
 
 
-def register(work: Work, step: RegisterVersion) -> str:
+def register(work: Work, change: Change, step: RegisterVersion) -> str:
     source = work.specs.get(Model, step.model).spec.versions[step.version].run
     source, identity = stands_for(work, source, step.run_id)
     step = replace(step, run_id=identity)
@@ -26,13 +27,13 @@ def register(work: Work, step: RegisterVersion) -> str:
     return f"{step.model}@{step.version}, {record.status.size:,} bytes"
 
 
-def add_merged(work: Work, step: AddMerged) -> str:
+def add_merged(work: Work, change: Change, step: AddMerged) -> str:
     record = with_merged(_version(work, step), work.store)
     work.pending[record.path] = record
     return "" if record.status.merged is None else f"{record.status.merged.size:,} bytes"
 
 
-def label(work: Work, step: LabelVersion) -> str:
+def label(work: Work, change: Change, step: LabelVersion) -> str:
     record = labelled(_version(work, step), step)
     work.pending[record.path] = record
     return ", ".join(step.aliases) or "no alias"

@@ -6,7 +6,9 @@ from typing import ClassVar, Literal
 
 from ftops.digests import Json
 from ftops.errors import Diagnostic, RecordConflict, Where
+from ftops.plan.observed import VersionState
 from ftops.resources.fields import Name, Semver, Strict
+from ftops.resources.kind import Kept
 from ftops.resources.record import Digest, FileEntry, Record, RecordMetadata
 
 
@@ -78,3 +80,18 @@ def merge_versions(tip: ModelRecord, mine: ModelRecord) -> ModelRecord:
         "merged": tip.status.merged or mine.status.merged,
     }
     return tip.model_copy(update={"status": tip.status.model_copy(update=after)})
+
+
+def fold(known: dict[str, dict[str, VersionState]], record: ModelRecord) -> None:
+    metadata, status = record.metadata, record.status
+    state = VersionState(
+        status.run, status.run_digest, status.aliases, status.tags, status.output, status.merged is not None
+    )
+    known.setdefault(metadata.name, {})[metadata.version] = state
+
+
+def kept(record: ModelRecord) -> Kept:
+    """The run that it is made of, and its weights, as they are and merged."""
+    status = record.status
+    merged = () if status.merged is None else (status.merged.output,)
+    return Kept({status.run_id: {}}, frozenset({status.output, *merged}))

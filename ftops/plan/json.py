@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, NoReturn, TypeVar
 
@@ -20,9 +20,7 @@ from ftops.plan.changes import RERUN, Action, Change, ChangeClass, Note, NoteKin
 from ftops.plan.details import DatasetDetails, Details, RowChanges, TrainingDetails
 from ftops.plan.estimates import Cost, Estimate, Range
 from ftops.plan.step_text import counts
-from ftops.plan.steps import Step
-
-_STEPS: Final[Mapping[str, type[Step]]] = {each.__name__: each for each in typing.get_args(Step)}
+from ftops.plan.steps import STEPS, Step
 
 # JSON itself leaves these as they are; they could act on a terminal, or could not be written at all.
 _ACTIVE: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -131,7 +129,7 @@ def _change(change: Change) -> Json:
 
 
 def _step(step: Step) -> Json:
-    values = {to_camel(each.name): getattr(step, each.name) for each in dataclasses.fields(step)}
+    values = {to_camel(each.name): getattr(step, each.name) for each in dataclasses.fields(step)}  # type: ignore[arg-type]  # every class of step is a dataclass
     return {"step": type(step).__name__} | {
         name: str(value) if isinstance(value, Address) else value for name, value in values.items()
     }
@@ -210,7 +208,7 @@ def _reason_from(tree: Json, place: str) -> Reason:
 
 def _step_from(tree: Json, place: str) -> Step:
     name = _member(_typed(tree, dict, place), "step", str, place)
-    if (kind := _STEPS.get(name)) is None:
+    if (kind := STEPS.get(name)) is None:
         _wrong(f"{place}: unknown step {name!r}")
     types = typing.get_type_hints(kind)
     names = {to_camel(field): field for field in types}

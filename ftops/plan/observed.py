@@ -99,19 +99,15 @@ class RunHistory:
 class Observed:
     """What exists now, read once before planning.
 
-    `sources` by path, `datasets`, `runs`, `sweeps` and `experiments` by resource name, `versions` by model name and version; `live` holds the
-    runs that the store of this machine knows, by run id; `templates` the text of each user's own template by its path;
+    `sources` by path; `states` what the records say, by the folder of their kind and by the name of the resource (the properties
+    have them typed); `live` holds the runs that the store of this machine knows, by run id; `templates` the text of each user's own template by its path;
     `prepared` and `made` what the store has at hand: data and base models by digest;
     `records` the digest of each record's text by its path; `changed` what to say of a source whose content is at hand
     and is not what its pointer says.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
-    datasets: Mapping[str, DatasetState] = field(default_factory=dict)
-    runs: Mapping[str, RunHistory] = field(default_factory=dict)
-    versions: Mapping[str, Mapping[str, VersionState]] = field(default_factory=dict)
-    experiments: Mapping[str, ExperimentState] = field(default_factory=dict)
-    sweeps: Mapping[str, Choice] = field(default_factory=dict)
+    states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     live: Mapping[str, Run] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
     prepared: frozenset[str] = frozenset()
@@ -120,3 +116,24 @@ class Observed:
     dirty: bool = False
     records: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, Diagnostic] = field(default_factory=dict)
+
+    @property
+    def datasets(self) -> Mapping[str, DatasetState]:
+        return self.states.get("datasets", {})
+
+    @property
+    def runs(self) -> Mapping[str, RunHistory]:
+        return self.states.get("runs", {})
+
+    @property
+    def sweeps(self) -> Mapping[str, Choice]:
+        return self.states.get("sweeps", {})
+
+    @property
+    def versions(self) -> Mapping[str, Mapping[str, VersionState]]:
+        """By the name of the model, then by version."""
+        return self.states.get("models", {})
+
+    @property
+    def experiments(self) -> Mapping[str, ExperimentState]:
+        return self.states.get("experiments", {})

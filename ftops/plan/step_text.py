@@ -10,21 +10,7 @@ from ftops.display.text import clean
 from ftops.plan.changes import Action, Change, Plan
 from ftops.plan.details import RowChanges
 from ftops.plan.estimates import Cost, Estimate
-from ftops.plan.steps import (
-    AddMerged,
-    Analyze,
-    Choose,
-    CommitRecords,
-    FetchData,
-    LabelVersion,
-    MakeBaseModel,
-    MergeWeights,
-    MixData,
-    PrepareData,
-    RegisterVersion,
-    Step,
-    Train,
-)
+from ftops.plan.steps import Step
 
 SYMBOLS: Final = {
     Action.NOOP: "=",
@@ -43,37 +29,9 @@ WORDS: Final = {
 COUNTED: Final = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE, Action.NOOP)
 
 
-def step_text(step: Step) -> str:  # noqa: C901, PLR0912  (a case for each kind of step)
+def step_text(step: Step) -> str:
     """A step in words."""
-    text: str
-    match step:
-        case FetchData(paths=paths):
-            text = f"fetch {', '.join(paths)} from the DVC remote"
-        case PrepareData(dataset=dataset):
-            text = f"prepare {dataset}: read, check, split, write"
-        case MixData(run=run):
-            text = f"put the data sets of {run} together"
-        case MakeBaseModel(run=run):
-            text = f"make the base model of {run} and its tokenizer"
-        case Train(run_id=run_id, resume_run=None, rerun_after=after):
-            text = f"train {run_id}{' again' if after else ''}"
-        case Train(run_id=run_id, resume_run=resume_run):
-            text = f"train {run_id}, from the last checkpoint of {resume_run}"
-        case MergeWeights(run_id=run_id):
-            text = f"merge the adapter of {run_id} into its base model"
-        case RegisterVersion(model=model, version=version, run_id=run_id):
-            text = f"register {model} {version} from {run_id}"
-        case AddMerged(model=model, version=version):
-            text = f"add its merged weights to {model} {version}"
-        case LabelVersion(model=model, version=version, aliases=aliases, tags=tags):
-            text = f"label {model} {version}: aliases {_listed(aliases)}, tags {_listed(tags)}"
-        case Analyze(experiment=experiment, phase=phase, opens=opens):
-            text = f"look at the data of {experiment}{f', phase {phase}, which begins' if opens else ''}"
-        case Choose(sweep=sweep, metric=metric, mode=mode):
-            text = f"choose the best of {sweep}: the {'lowest' if mode == 'min' else 'highest'} {metric}"
-        case CommitRecords(address=address):
-            text = f"commit the record of {address}"
-    return clean(text)
+    return clean(step.words)
 
 
 def estimate_text(estimate: Estimate) -> str:
@@ -123,7 +81,3 @@ def summary(plan: Plan) -> str:
     """`1 to create, 0 to update, 0 to replace, 0 to delete, 3 unchanged`."""
     numbers = counts(plan)
     return ", ".join(f"{numbers[action.value]} {WORDS[action]}" for action in COUNTED)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names) or "none"

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from ftops import specs as spec
-from ftops.datasets.record import DatasetRecord, dataset_state
 from ftops.digests import digest
 from ftops.errors import Diagnostic, ExternalError
-from ftops.experiments.record import ExperimentRecord, experiment_state
 from ftops.git import dvc
 from ftops.git.repository import Repository, open_repository
-from ftops.models.record import ModelRecord
-from ftops.plan.observed import DatasetState, ExperimentState, Observed, RunHistory, Source, VersionState
-from ftops.plan.sweep_choice import Choice
-from ftops.registry.read import record_texts
-from ftops.registry.record_files import parse
+from ftops.plan.observed import Observed, Source
+from ftops.registry.read import record_texts, states
 from ftops.resources.fields import fixed_part
 from ftops.resources.workspace import Workspace
 from ftops.store.digest_cache import file_identity
 from ftops.store.store import Store
 from ftops.training.live import live_runs
 from ftops.training.project_templates import TEMPLATES, own_templates, template_texts
-from ftops.training.record import RunRecord, history
-from ftops.training.sweep.record import SweepRecord
 
 
 def open_workspace(start: Path) -> Workspace:
@@ -38,18 +31,13 @@ def open_workspace(start: Path) -> Workspace:
 def observe(workspace: Workspace) -> Observed:
     """Everything that planning looks at, read once."""
     texts = record_texts(workspace)
-    recorded = _recorded(texts)
     sources, changed = _sources(workspace)
     repository = workspace.repository
     head = repository.head() if repository else None
     return Observed(
         sources=sources,
         changed=changed,
-        datasets=recorded.datasets,
-        runs=recorded.runs,
-        versions=recorded.versions,
-        experiments=recorded.experiments,
-        sweeps=recorded.sweeps,
+        states=states(texts),
         live=live_runs(workspace),
         templates=own_templates(workspace),
         prepared=_names(workspace.store.root / "data", "manifest.json"),
@@ -74,42 +62,6 @@ def _is_dirty(repository: Repository, files: Collection[str]) -> bool:
 
 
 # -------------------------------------------------------------------------------------------------- records
-
-
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    """What planning needs of the records, by name of the resource."""
-
-    datasets: dict[str, DatasetState] = field(default_factory=dict)
-    runs: dict[str, RunHistory] = field(default_factory=dict)
-    versions: dict[str, dict[str, VersionState]] = field(default_factory=dict)
-    experiments: dict[str, ExperimentState] = field(default_factory=dict)
-    sweeps: dict[str, Choice] = field(default_factory=dict)
-
-
-def _recorded(texts: Mapping[str, bytes]) -> _Recorded:
-    """What planning needs of the records; the rest of each is dropped as soon as it is read.
-
-    Raises ExternalError for a text that is no record.
-    """
-    found = _Recorded()
-    for path, text in texts.items():
-        match parse(path, text):
-            case DatasetRecord(metadata=metadata) as record:
-                found.datasets[metadata.name] = dataset_state(record)
-            case RunRecord(metadata=metadata) as record:
-                found.runs[metadata.name] = history(record)
-            case SweepRecord(metadata=metadata) as record:
-                found.sweeps[metadata.name] = record.choice
-            case ModelRecord(metadata=metadata, status=status):
-                labels, merged = (status.aliases, status.tags), status.merged is not None
-                state = VersionState(status.run, status.run_digest, *labels, status.output, merged)
-                found.versions.setdefault(metadata.name, {})[metadata.version] = state
-            case ExperimentRecord(metadata=metadata) as record:
-                found.experiments[metadata.name] = experiment_state(record)
-            case _:
-                raise TypeError(f"{path} has no state")
-    return found
 
 
 # ---------------------------------------------------------------------------------------------------- store

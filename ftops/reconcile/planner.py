@@ -13,15 +13,12 @@ from ftops.plan.changes import Action, Change, ChangeClass, Note, NoteKind, Plan
 from ftops.plan.details import TrainingDetails
 from ftops.plan.observed import Observed
 from ftops.resources.resource import Context, noop
-from ftops.specs.kinds import KINDS
-from ftops.training.spec.training_run import TrainingRun, runner_of
-from ftops.training.sweep.members import Sweep
+from ftops.specs.kinds import declared
+from ftops.training.spec.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from ftops.resources.resource import Resource
     from ftops.resources.specs import Specs
-
-_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
 def make_plan(
@@ -42,7 +39,7 @@ def make_plan(
     resources = specs.resources
     chosen = _chosen(resources, _addresses(targets, resources), _addresses(excludes, resources))
     planned: dict[Address, Change] = {}
-    faults = _sweeps(resumed, resources)
+    faults = _refusals(resumed, resources)
     again = _reruns(reruns, resources, chosen)
     context = Context(specs.project, resources, observed, planned, specs.where, resumed, again)
     for address in ordered(resources):
@@ -94,7 +91,7 @@ def _undecided(resource: Resource, planned: Mapping[Address, Change]) -> Change 
     """Nothing for now, where a training is made from what a sweep has still to choose: only then its digest is known."""
     needs = tuple(reference.target for reference in resource.references())
     open_ = next((planned[need] for need in needs if planned[need].digest is None), None)
-    if open_ is None or not isinstance(resource, TrainingRun) or isinstance(resource, Sweep):
+    if open_ is None or not resource.needs_digests:
         return None
     return noop(resource.address, _waits_for(open_, f"what {open_.address} chooses, and is planned then"), needs=needs)
 
@@ -118,8 +115,9 @@ def ordered(resources: Mapping[Address, Resource]) -> Iterator[Address]:
         {address: [each.target for each in resource.references()] for address, resource in resources.items()}
     )
     sorter.prepare()
+    ranks = {name: rank for rank, name in enumerate(declared())}
     while sorter.is_active():
-        ready = sorted(sorter.get_ready(), key=lambda address: (_RANK[address.kind], address.name))
+        ready = sorted(sorter.get_ready(), key=lambda address: (ranks[address.kind], address.name))
         yield from ready
         sorter.done(*ready)
 
@@ -143,15 +141,7 @@ def _reruns(
     """The trainings that are asked for again. Raises PlanError for what is none, and for one that is not planned."""
     kind = TrainingRun.kind_name
     named = _addresses([text if "/" in text else f"{kind}/{text}" for text in texts], resources)
-    prepared = "ftops dataset prune NAME frees its rows, and what needs them prepares them anew"
-    faults = [
-        Diagnostic(
-            "only a TrainingRun can be run again", hint=prepared if each.kind == "Dataset" else "", address=str(each)
-        )
-        for each in sorted(named)
-        if each.kind != kind
-    ]
-    faults += _sweeps(named, resources)
+    faults = _refusals(named, resources)
     faults += [
         Diagnostic(
             "it can't be run again: it is not among what is planned", hint="see --target, --exclude", address=str(each)
@@ -163,15 +153,10 @@ def _reruns(
     return named
 
 
-def _sweeps(named: Collection[Address], resources: Mapping[Address, Resource]) -> list[Diagnostic]:
-    """What to say of the sweeps among the trainings that a person named: it is their members that train."""
-    found = [each for address in sorted(named) if isinstance(each := resources.get(address), Sweep)]
-    return [
-        Diagnostic(
-            "a sweep trains nothing itself", hint=f"name members: {', '.join(each.members)}", address=str(each.address)
-        )
-        for each in found
-    ]
+def _refusals(named: Collection[Address], resources: Mapping[Address, Resource]) -> list[Diagnostic]:
+    """Why those that a person named are not trained as they are named: a sweep's members train, and a data set does not."""
+    found = (resources[address].refuse_rerun() for address in sorted(named) if address in resources)
+    return [each for each in found if each is not None]
 
 
 def _chosen(
@@ -212,13 +197,9 @@ def make_seal(plan: Plan, specs: Specs, observed: Observed, configs: Mapping[str
         specs={str(each.address): specs.spec_digests[str(each.address)] for each in resources},
         data={path: source.pointer or source.digest or "absent" for path, source in sources.items()},
         configs=dict(configs),
-        engine=", ".join(sorted({runner_of(each, specs.project).software for each in _runs(resources)})),
+        engine=", ".join(sorted({each for resource in resources if (each := resource.software(specs.project))})),
         records=observed.records,
     )
-
-
-def _runs(resources: Collection[Resource]) -> Iterator[TrainingRun]:
-    return (each for each in resources if isinstance(each, TrainingRun))
 
 
 def moved(saved: Seal, now: Seal) -> tuple[str, ...]:

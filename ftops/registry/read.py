@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from ftops.registry.record_files import is_record, parse
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ftops.registry.record_files import is_record, kind_at, parse
 from ftops.resources.record import FOLDER, Record
 from ftops.resources.workspace import Workspace
+from ftops.specs.kinds import KINDS
+
+C = TypeVar("C", bound=Record)
 
 
 def record_texts(workspace: Workspace) -> dict[str, bytes]:
@@ -25,3 +31,24 @@ def _kept_texts(workspace: Workspace) -> dict[str, bytes]:
 def read_records(workspace: Workspace) -> dict[str, Record]:
     """Every record by its path."""
     return {path: parse(path, text) for path, text in record_texts(workspace).items()}
+
+
+def records_of(workspace: Workspace, model: type[C]) -> dict[str, C]:
+    """The records of a kind by the name of their resource; of models, whose versions have one each, the last one."""
+    folder = f"{FOLDER}{model.folder}/"
+    texts = {path: text for path, text in record_texts(workspace).items() if path.startswith(folder)}
+    found = (parse(path, text) for path, text in texts.items())
+    return {each.metadata.name: each for each in found if isinstance(each, model)}
+
+
+def states(texts: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    """What planning needs of the records, by the folder of their kind and by name; the rest of each is dropped as soon as it is read.
+
+    Raises ExternalError for a text that is no record.
+    """
+    found: dict[str, dict[str, Any]] = {kind.folder: {} for kind in KINDS}
+    for path, text in texts.items():
+        record = parse(path, text)
+        if (kind := kind_at(path)) is not None:
+            kind.records().fold(found[kind.folder], record)
+    return found

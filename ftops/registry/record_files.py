@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-from ftops.datasets.record import DatasetRecord
 from ftops.digests import Json, canonical
 from ftops.documents.fast_yaml import simple_tree
 from ftops.errors import Diagnostic, ExternalError, Where
-from ftops.experiments.record import ExperimentRecord
-from ftops.models.record import ModelRecord
+from ftops.resources.kind import Kind
 from ftops.resources.record import Record
-from ftops.training.record import RunRecord
-from ftops.training.sweep.record import SweepRecord
+from ftops.specs.kinds import KINDS
+
+C = TypeVar("C", bound=Record)
 
 HEADER: Final = "# Written by ftops; edits are overwritten. What should be is in specs/.\n"
 
-_KINDS: Final[Mapping[str, type[Record]]] = {
-    "datasets": DatasetRecord,
-    "runs": RunRecord,
-    "sweeps": SweepRecord,
-    "models": ModelRecord,
-    "experiments": ExperimentRecord,
-}
-_PATH: Final = re.compile(
-    r"registry/(?:(datasets|runs|sweeps|experiments)/[-a-z0-9]+|(models)/[-a-z0-9]+/[-+.0-9A-Za-z]+)\.yaml"
-)
+
+@cache
+def _path(kinds: tuple[tuple[str, bool], ...]) -> re.Pattern[str]:
+    """The paths of records: group 1 is the folder of the kind."""
+    forms = "|".join(
+        rf"(?P<{folder}>{folder})/[-a-z0-9]+{'/[-+.0-9A-Za-z]+' if versioned else ''}" for folder, versioned in kinds
+    )
+    return re.compile(rf"registry/(?:{forms})\.yaml")
+
+
+def kind_at(path: str) -> Kind[Any] | None:
+    """The kind whose record may stand at `path`; None where none may."""
+    match = _path(tuple((each.folder, each.versioned) for each in KINDS)).fullmatch(path)
+    return None if match is None else next(each for each in KINDS if each.folder == match.lastgroup)
 
 
 def is_record(path: str) -> bool:
     """Whether a record may stand at `path`."""
-    return _PATH.fullmatch(path) is not None
+    return kind_at(path) is not None
 
 
 def dump(record: Record) -> bytes:
@@ -59,11 +62,11 @@ def tree_of(text: bytes) -> Json:
 
 def parse(path: str, text: bytes) -> Record:
     """The record in `text`; raises ExternalError where it is none, or not the one that belongs at `path`."""
-    match = _PATH.fullmatch(path)
-    if match is None:
+    kind = kind_at(path)
+    if kind is None:
         raise ExternalError(Diagnostic(f"{path}: no record belongs there", where=Where(path)))
     try:
-        record = _KINDS[match[1] or match[2]].model_validate_json(canonical(tree_of(text)))
+        record: Record = kind.records().model.model_validate_json(canonical(tree_of(text)))
     except (yaml.YAMLError, ValidationError, ValueError, TypeError) as error:
         raise ExternalError(
             Diagnostic(
@@ -75,6 +78,14 @@ def parse(path: str, text: bytes) -> Record:
         ) from error
     if record.path != path:
         raise ExternalError(Diagnostic(f"{path}: holds the record of {record.path}", where=Where(path)))
+    return record
+
+
+def parse_as(model: type[C], path: str, text: bytes) -> C:
+    """As `parse`, a record of that kind; raises TypeError where `path` is that of another kind."""
+    record = parse(path, text)
+    if not isinstance(record, model):
+        raise TypeError(f"{path} is no {model.__name__}")
     return record
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ftops.digests import Json
-from ftops.errors import Where
+from ftops.errors import Diagnostic, Where
 from ftops.plan.address import Address
 from ftops.plan.changes import Action, Change, ChangeClass, Note, NoteKind, Reason
 from ftops.plan.observed import Observed
@@ -24,7 +24,14 @@ class Reference:
 
 
 class Resource(Declaration):
-    """A document that says what should exist. A kind adds `spec`, `references()` and `plan()`."""
+    """A document that says what should exist. A kind adds `spec`, `references()` and `plan()`.
+
+    `is_expanded` where another document made it, `needs_digests` where its own digest is known only with those of all that it
+    refers to.
+    """
+
+    is_expanded: ClassVar[bool] = False
+    needs_digests: ClassVar[bool] = False
 
     def resolved(self, project: Project) -> Json:  # noqa: ARG002  (a kind may take something from it)
         """The whole document as it counts, with what the project and ftops say where it says nothing."""
@@ -37,6 +44,14 @@ class Resource(Declaration):
     def source_paths(self) -> Iterator[str]:
         """The files and folders whose identity planning needs."""
         return iter(())
+
+    def software(self, project: Project) -> str | None:  # noqa: ARG002  (see resolved)
+        """What its job runs with, name and version; None where it has no job."""
+        return None
+
+    def refuse_rerun(self) -> Diagnostic | None:
+        """Why it can't be done again as a person may ask for a training; None where it can."""
+        return Diagnostic("only a TrainingRun can be run again", address=str(self.address))
 
     def growing_paths(self) -> Iterator[str]:
         """Those of `source_paths` that stand for files, by a path or a glob, to which an application may be writing."""

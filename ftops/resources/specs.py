@@ -39,6 +39,11 @@ class Specs:
             raise TypeError(f"no spec has the {kind.__name__} {name!r}")
         return resource
 
+    def find(self, kind: type[R], name: str) -> R | None:
+        """The resource of a kind by its name; None where there is no such one."""
+        resource = self.resources.get(Address(kind.kind_name, name))
+        return resource if isinstance(resource, kind) else None
+
     def of(self, kind: type[R]) -> Iterator[R]:
         """Every resource of a kind, in the order of names."""
         return (each for each in self.resources.values() if isinstance(each, kind))

@@ -15,23 +15,23 @@ from ftops.datasets.record import DatasetRecord
 from ftops.digests import Json
 from ftops.errors import ExternalError
 from ftops.executors.attempts import observe_attempt
-from ftops.models.record import ModelRecord
 from ftops.plan.changes import Plan
+from ftops.plan.details import TrainingDetails
 from ftops.plan.run import run_id
 from ftops.plan.steps import Train
 from ftops.reconcile.observe import observe
 from ftops.reconcile.planner import make_plan
-from ftops.registry.read import read_records
-from ftops.registry.record_files import is_record, parse
+from ftops.registry.read import read_records, records_of
+from ftops.registry.record_files import is_record, kind_at, parse
+from ftops.resources.kind import Kept
 from ftops.resources.record import FOLDER, Record
 from ftops.resources.workspace import Workspace
 from ftops.retention import prune
 from ftops.store.disk_usage import Freed, allocated, remove, written
 from ftops.store.store import NAME, Store
 from ftops.training.follow import final_attempt, last_checkpoint
-from ftops.training.record import RunRecord
 from ftops.training.spec.base_model import model_digest
-from ftops.training.spec.training_run import MERGED, TrainingRun
+from ftops.training.spec.training_run import MERGED
 
 TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 UNSURE_SECONDS: Final = 3600.0
@@ -64,14 +64,12 @@ def find(workspace: Workspace, older: float = 0.0) -> tuple[Freed, ...]:
     """
     observed, store = observe(workspace), workspace.store
     plan = make_plan(workspace.specs, observed)
-    here = read_records(workspace).values()
-    records = [*here, *_elsewhere(workspace)]
-    data = {each.metadata.name: each for each in here if isinstance(each, DatasetRecord)}
-    recorded = {
-        each.status.digest for each in records if isinstance(each, DatasetRecord) and each.status.phase != "pruned"
-    }
+    records = [*read_records(workspace).values(), *_elsewhere(workspace)]
+    kept = [kind.records().kept(each) for each in records if (kind := kind_at(each.path)) is not None]
+    data = records_of(workspace, DatasetRecord)
+    recorded = frozenset(digest for each in kept for digest in each.rows)
     rows = recorded | prune.needed_rows(plan, data) | prune.in_use(store, observed).keys()
-    needs = _needs(store, plan, records, frozenset(rows))
+    needs = _needs(store, plan, kept, frozenset(rows))
     found = [*_runs(store, needs), *prune.unneeded_rows(store, rows, data), *_made(store, needs)]
     found += _leftovers(store, needs.busy, {each.path for each in found})
     return tuple(each for each in found if not older or time.time() - written(each.path) >= older)
@@ -124,22 +122,14 @@ def _elsewhere(workspace: Workspace) -> Iterator[Record]:
             raise ExternalError(*(replace(each, hint=hint) for each in error.diagnostics)) from error
 
 
-def _needs(store: Store, plan: Plan, records: Iterable[Record], rows: frozenset[str]) -> _Needs:
+def _needs(store: Store, plan: Plan, records: Iterable[Kept], rows: frozenset[str]) -> _Needs:
     runs: Inputs = {}
     outputs: set[str] = set()
-    for record in records:
-        if isinstance(record, RunRecord):
-            runs |= {entry.id: entry.inputs for entry in record.status.runs.values()}
-            outputs |= {entry.output for entry in record.status.runs.values() if entry.output}
-        elif isinstance(record, ModelRecord):
-            runs.setdefault(record.status.run_id, {})
-            outputs |= {record.status.output, *(() if (merged := record.status.merged) is None else (merged.output,))}
+    for kept in records:
+        runs |= {name: inputs or runs.get(name, {}) for name, inputs in kept.runs.items()}
+        outputs |= kept.outputs
     for change in plan.changes:
-        if (
-            change.address.kind == TrainingRun.kind_name
-            and change.selected_member is None
-            and change.digest is not None
-        ):
+        if isinstance(change.details, TrainingDetails) and change.digest is not None:
             runs[run_id(change.address.name, change.digest)] = change.inputs
             runs |= {step.resume_run: {} for step in change.steps if isinstance(step, Train) and step.resume_run}
     going_on: Inputs = {name: {} for name in _names(store.root / "runs") if _may_go_on(store, name)}

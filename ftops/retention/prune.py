@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from ftops.datasets.record import DatasetRecord
-from ftops.datasets.spec import Dataset
 from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError, UsageError, did_you_mean
 from ftops.files import read_json
 from ftops.plan.changes import Plan
+from ftops.plan.details import DatasetDetails, TrainingDetails
 from ftops.plan.observed import Observed
 from ftops.plan.run import RunState
 from ftops.reconcile.observe import observe
 from ftops.reconcile.planner import make_plan
 from ftops.reconcile.write_back import WriteBack
-from ftops.registry.read import read_records
+from ftops.registry.read import records_of
 from ftops.resources.workspace import Workspace
 from ftops.store.disk_usage import Freed, remove
 from ftops.store.store import Store
 from ftops.training.spec.mixture import portions_of
-from ftops.training.spec.training_run import TrainingRun
 
 STAGE: Final = "stages of preparing rows, kept to save time"
 GOING_ON: Final = frozenset({RunState.PENDING, RunState.RUNNING})
@@ -47,7 +46,7 @@ def find(workspace: Workspace, names: Collection[str] = ()) -> Pruning:
     ExternalError for one whose rows are in use, PlanError where it can't be said what the specs need.
     """
     observed = observe(workspace)
-    records = {each.metadata.name: each for each in read_records(workspace).values() if isinstance(each, DatasetRecord)}
+    records = records_of(workspace, DatasetRecord)
     if unknown := sorted(set(names) - records.keys()):
         raise UsageError(
             *(Diagnostic(f"no data set {name!r} is recorded", hint=did_you_mean(name, [*records])) for name in unknown)
@@ -111,9 +110,9 @@ def needed_rows(plan: Plan, records: Mapping[str, DatasetRecord], names: Collect
     for change in plan.changes:
         if change.is_noop:
             continue
-        if change.address.kind == Dataset.kind_name and change.address.name not in names:
+        if isinstance(change.details, DatasetDetails) and change.address.name not in names:
             needed.add(change.digest or "")
-        elif change.address.kind == TrainingRun.kind_name and change.selected_member is None:
+        elif isinstance(change.details, TrainingDetails):
             needed |= _read_by(change.inputs) - gone
     return frozenset(needed)
 

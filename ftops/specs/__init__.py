@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from ftops.specs.files import find_root, read_project
 from ftops.specs.load import load
-from ftops.specs.schema import MODELS, json_schema
+from ftops.specs.schema import json_schema, models
 from ftops.specs.single_document import find_one, read_one
 
 __all__ = [
-    "MODELS",
     "find_one",
     "find_root",
     "json_schema",
     "load",
+    "models",
     "read_one",
     "read_project",
 ]

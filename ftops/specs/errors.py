@@ -14,7 +14,7 @@ from ftops.documents.yaml_positions import ABSENT, NUMBER, Path, child
 from ftops.errors import did_you_mean
 from ftops.plan.address import API_VERSION
 from ftops.resources.fields import NAME_PATTERN, SEMVER_PATTERN
-from ftops.specs.kinds import KINDS
+from ftops.specs.kinds import declared
 from ftops.specs.schema import at
 
 MOST: Final = 100
@@ -40,7 +40,7 @@ _TYPES: Final = {
 }
 _MISSING: Final[dict[Path, str]] = {
     ("apiVersion",): f"begin the document with `apiVersion: {API_VERSION}`",
-    ("kind",): f"say what the document is: one of {', '.join(KINDS)}",
+    ("kind",): f"say what the document is: one of {', '.join(declared())}",
     ("metadata",): "give it a name: `metadata: {name: …}`",
 }
 

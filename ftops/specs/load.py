@@ -20,10 +20,10 @@ from ftops.resources.project import PROJECT_FILE, Project
 from ftops.resources.resource import Resource
 from ftops.resources.specs import Sources, Specs
 from ftops.specs.errors import Fault, faults, found
-from ftops.specs.kinds import KINDS
+from ftops.specs.kinds import declared
 from ftops.specs.members import MemberDocument, member_documents, member_of, sweep_of
 from ftops.specs.references import Links
-from ftops.specs.schema import MODELS
+from ftops.specs.schema import models
 from ftops.training.axolotl.config import METHODS, adapter_of
 from ftops.training.axolotl.keys import check_hyperparameters
 from ftops.training.spec.sweep import Point
@@ -56,7 +56,7 @@ def load(
     diagnostics = sorted(loading.diagnostics, key=_by_place)
     if project is None or any(each.severity is Severity.ERROR for each in diagnostics):
         return None, tuple(diagnostics)
-    kinds = list(KINDS)
+    kinds = list(declared())
     addresses = sorted(loading.resources, key=lambda each: (kinds.index(each.kind), each.name))
     specs = Specs(
         project=project,
@@ -123,10 +123,10 @@ class Loading:
             summary = f"expected a mapping with apiVersion, kind, metadata and spec, found {found(tree)}"
             self._report(document, Fault((), summary))
         elif "kind" not in tree:
-            hint = f"say what the document is: {'Project' if in_project else ', '.join(KINDS)}"
+            hint = f"say what the document is: {'Project' if in_project else ', '.join(declared())}"
             self._report(document, Fault((), "kind is missing", hint))
-        elif not isinstance(kind := tree["kind"], str) or kind not in MODELS:
-            known = tuple(KINDS)
+        elif not isinstance(kind := tree["kind"], str) or kind not in models():
+            known = tuple(declared())
             hint = did_you_mean(kind, known) if isinstance(kind, str) else f"valid: {', '.join(known)}"
             self._report(document, Fault(("kind",), f"unknown kind {found(kind)}", hint))
         elif in_project != (kind == Project.kind_name):
@@ -181,7 +181,7 @@ class Loading:
     def _validate(self, kind: str, document: Document, tree: Json, address: Address | None) -> None:
         text = canonical(tree)
         try:
-            resource = MODELS[kind].model_validate_json(text, by_alias=True, by_name=False)
+            resource = models()[kind].model_validate_json(text, by_alias=True, by_name=False)
         except ValidationError as error:
             for fault in _plainer(faults(kind, tree, error)):
                 self._report(document, fault, address, kind)

@@ -15,13 +15,16 @@ from ftops.digests import Json
 from ftops.resources.declaration import Declaration
 from ftops.resources.fields import Duration, Size
 from ftops.resources.project import Project
-from ftops.specs.kinds import KINDS
+from ftops.specs.kinds import declared
 from ftops.training.axolotl.keys import AXOLOTL_VERSION, RETIRED, owner
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-MODELS: Final[dict[str, type[Declaration]]] = {Project.kind_name: Project, **KINDS}
-"""Every kind of document, the project's own included."""
+
+def models() -> dict[str, type[Declaration]]:
+    """The model of every kind of document by name, the project's own included."""
+    return {Project.kind_name: Project, **{name: kind.resource for name, kind in declared().items()}}
+
 
 _PLAIN: Final[dict[str, Json]] = {
     "int": {"type": "integer"},
@@ -39,7 +42,7 @@ _PLAIN: Final[dict[str, Json]] = {
 @cache
 def json_schema(kind: str) -> Json:
     """The JSON Schema (2020-12) of documents of `kind`. Shared: not to be changed. Raises KeyError for no kind."""
-    schema = MODELS[kind].model_json_schema(by_alias=True)
+    schema = models()[kind].model_json_schema(by_alias=True)
     _tidy(schema)
     for each in schema["$defs"].values():
         _tidy(each)

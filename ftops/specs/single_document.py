@@ -6,6 +6,7 @@ What it refers to is not looked up, and what is wrong with other documents does 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from ftops.documents.yaml_positions import MAX_BYTES, too_large
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where, did_you_mean
@@ -15,14 +16,16 @@ from ftops.resources.resource import Resource
 from ftops.specs.files import Files, find_root
 from ftops.specs.load import Loading
 
+R = TypeVar("R", bound=Resource)
 
-def read_one(path: Path, kind: str, name: str | None = None) -> Resource:
-    """The resource of `kind` in the file at `path`, the one called `name` where it holds several.
+
+def read_one(path: Path, model: type[R], name: str | None = None) -> R:
+    """The resource of that kind in the file at `path`, the one called `name` where it holds several.
 
     Where the file lies below an ftops.yaml, the defaults of that one count as usual. Raises SpecError with every error of
     the document and its place, UsageError where there is no such file or it holds several.
     """
-    file = str(path)
+    file, kind = str(path), model.kind_name
     texts = {file: _content(path)}
     if (project := _project_above(path)) is not None and not project.samefile(path):
         texts[PROJECT_FILE] = _content(project)
@@ -36,22 +39,23 @@ def read_one(path: Path, kind: str, name: str | None = None) -> Resource:
         hint = f"say which, such as {file}#{names[0]}"
         raise UsageError(Diagnostic(f"{file} holds {len(names)} of kind {kind}: {', '.join(names)}", hint=hint))
     if names:
-        return _sound(loading, Address(kind, name or names[0]))
+        return _sound(loading, model, name or names[0])
     missing = Diagnostic(f"the file holds no {kind}", hint=f"name a file with `kind: {kind}`", where=Where(file))
     raise SpecError(*(_errors(loading.diagnostics) or [missing]))
 
 
-def find_one(root: Path, kind: str, name: str) -> Resource:
-    """The resource of `kind` called `name` among the specs of the project at `root`.
+def find_one(root: Path, model: type[R], name: str) -> R:
+    """The resource of that kind called `name` among the specs of the project at `root`.
 
     Raises SpecError with every error of its document, UsageError where there is none of that name.
     """
+    kind = model.kind_name
     files = Files(root)
     files.add_project()
     loading = Loading()
     loading.read(files.texts)
     if Address(kind, name) in loading.sources.documents:
-        return _sound(loading, Address(kind, name))
+        return _sound(loading, model, name)
     # It may stand in what can't be read, or in a document whose own name is wrong.
     unknown = [each for each in _errors([*files.diagnostics, *loading.diagnostics]) if each.address is None]
     known = [each.name for each in loading.sources.documents if each.kind == kind]
@@ -59,8 +63,9 @@ def find_one(root: Path, kind: str, name: str) -> Resource:
     raise SpecError(missing, *unknown) if unknown else UsageError(missing)
 
 
-def _sound(loading: Loading, address: Address) -> Resource:
-    """The resource at `address`; raises SpecError where its document or ftops.yaml is wrong."""
+def _sound(loading: Loading, model: type[R], name: str) -> R:
+    """The resource of that name; raises SpecError where its document or ftops.yaml is wrong."""
+    address = Address(model.kind_name, name)
     wrong = [
         each
         for each in _errors(loading.diagnostics)
@@ -68,7 +73,10 @@ def _sound(loading: Loading, address: Address) -> Resource:
     ]
     if wrong:
         raise SpecError(*wrong)
-    return loading.resources[address]
+    resource = loading.resources[address]
+    if not isinstance(resource, model):
+        raise TypeError(f"{address} was read as {type(resource).__name__}")
+    return resource
 
 
 def _errors(diagnostics: list[Diagnostic]) -> list[Diagnostic]:

@@ -15,7 +15,7 @@ from ftops.errors import Diagnostic, UsageError, did_you_mean
 from ftops.executors.attempts import last_event, runs_of
 from ftops.files import open_regular
 from ftops.plan.run import Run, RunState
-from ftops.registry.read import read_records
+from ftops.registry.read import records_of
 from ftops.resources.workspace import Workspace
 from ftops.status.run_checkpoints import read_checkpoints
 from ftops.store.store import Store
@@ -49,7 +49,7 @@ def read_run(workspace: Workspace, name: str) -> RunView:
     bare = name.removeprefix("TrainingRun/")
     if (live := find_live(workspace.store, bare)) is not None:
         return _live(workspace, live)
-    records = [each for each in read_records(workspace).values() if isinstance(each, RunRecord)]
+    records = [*records_of(workspace, RunRecord).values()]
     for record in records:
         for digest, entry in record.status.runs.items():
             if bare == entry.id or (bare == record.metadata.name and digest == record.status.current):

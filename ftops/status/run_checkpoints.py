@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ftops.errors import Diagnostic, UsageError, did_you_mean
 from ftops.executors.attempts import observe_attempt, runs_of
-from ftops.plan.address import Address
 from ftops.plan.run import Run, RunState
 from ftops.resources.record import FileEntry
 from ftops.resources.workspace import Workspace
@@ -26,8 +25,8 @@ from ftops.training.spec.training_run import TrainingRun
 
 def policy_of(workspace: Workspace, name: str) -> Policy:
     """What the spec says of the checkpoints of a run; the defaults where it has none any more."""
-    found = workspace.specs.resources.get(Address(TrainingRun.kind_name, name))
-    return found.spec.checkpoints if isinstance(found, TrainingRun) else Policy()
+    found = workspace.specs.find(TrainingRun, name)
+    return Policy() if found is None else found.spec.checkpoints
 
 
 def read_checkpoints(

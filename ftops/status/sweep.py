@@ -7,11 +7,11 @@ from dataclasses import replace
 from ftops.errors import Diagnostic, UsageError
 from ftops.plan.run import RunState, run_id
 from ftops.plan.sweep_choice import Choice
-from ftops.registry.read import read_records
+from ftops.registry.read import records_of
 from ftops.resources.workspace import Workspace
 from ftops.status.run import find_live
 from ftops.training.record import RunRecord, history
-from ftops.training.spec.training_run import run_address
+from ftops.training.spec.training_run import TrainingRun
 from ftops.training.sweep.members import Sweep
 from ftops.training.sweep.record import SweepRecord
 
@@ -19,17 +19,16 @@ from ftops.training.sweep.record import SweepRecord
 def sweep_of(workspace: Workspace, name: str) -> Choice | None:
     """What the sweep `name` chose, as its record says; of one that has none yet, how its members stand. None for what is no sweep."""
     bare = name.removeprefix("TrainingRun/")
-    sweep = workspace.specs.resources.get(run_address(bare))
-    if sweep is not None and not isinstance(sweep, Sweep):
+    sweep = workspace.specs.find(Sweep, bare)
+    if sweep is None and workspace.specs.find(TrainingRun, bare) is not None:
         return None
-    records = read_records(workspace)
-    recorded = records.get(SweepRecord.path_of(bare))
-    if isinstance(recorded, SweepRecord):
+    recorded = records_of(workspace, SweepRecord).get(bare)
+    if recorded is not None:
         return recorded.choice
     if sweep is None:
         return None
-    found = [records.get(RunRecord.path_of(each)) for each in sweep.members]
-    histories = {each.metadata.name: history(each) for each in found if isinstance(each, RunRecord)}
+    records = records_of(workspace, RunRecord)
+    histories = {each: history(records[each]) for each in sweep.members if each in records}
     digests = {each: histories[each].current if each in histories else None for each in sweep.members}
     choice = sweep.choice(digests, histories)
     live = {each.name: find_live(workspace.store, each.name) for each in choice.members}

@@ -9,8 +9,8 @@ from ftops.digests import Json
 from ftops.display.numbers import clock
 from ftops.display.phase import paint_phase
 from ftops.display.text import clean
-from ftops.plan.address import Address
 from ftops.plan.json import as_json
+from ftops.plan.standing import Standing
 
 
 class Training(Protocol):
@@ -24,23 +24,6 @@ class Training(Protocol):
     def loss(self) -> float | None: ...
     @property
     def rate(self) -> float | None: ...
-    @property
-    def eta(self) -> float | None: ...
-
-
-class Standing(Protocol):
-    """Where a resource stands; `eta` in seconds."""
-
-    @property
-    def address(self) -> Address: ...
-    @property
-    def phase(self) -> str: ...
-    @property
-    def run(self) -> str | None: ...
-    @property
-    def step(self) -> int | None: ...
-    @property
-    def max_steps(self) -> int | None: ...
     @property
     def eta(self) -> float | None: ...
 

@@ -23,6 +23,7 @@ from ftops.executors import protocol
 from ftops.executors.engine import plugin_files
 from ftops.files import cannot_write, rename_new, sync
 from ftops.plan.apply_events import Notice
+from ftops.plan.changes import Change
 from ftops.plan.run import Run, RunState
 from ftops.plan.steps import MergeWeights
 from ftops.resources.project import Runner
@@ -41,7 +42,7 @@ TOKENIZER: Final = ("tokenizer", "special_tokens_map", "added_tokens", "vocab", 
 """How the files of a tokenizer begin. The run has its own: its chat template and tokens need not be the base's."""
 
 
-def merge(work: Work, step: MergeWeights) -> str:
+def merge(work: Work, change: Change, step: MergeWeights) -> str:
     """Merges the adapter, unless its merged weights are there; says where they are.
 
     Raises ExternalError where the adapter or its config is not in this store, RunFailed where merging failed.

@@ -12,6 +12,7 @@ from ftops.errors import Diagnostic, RecordConflict, Where
 from ftops.plan.observed import RunHistory, TrainedRun
 from ftops.plan.run import TERMINAL, RunState
 from ftops.resources.fields import Strict
+from ftops.resources.kind import Kept
 from ftops.resources.record import Digest, FileEntry, Record
 from ftops.training.axolotl.failure_classes import Fault
 
@@ -177,3 +178,19 @@ def _trained(key: str, entry: RunEntry) -> TrainedRun:
     memory = entry.metrics.get("memoryGib")
     used = None if memory is None else round(memory * 2**30)
     return TrainedRun(key, entry.inputs, entry.phase, last, attempt.reason or "", seconds, used, entry.measured)
+
+
+def fold(known: dict[str, RunHistory], record: RunRecord) -> None:
+    known[record.metadata.name] = history(record)
+
+
+def instead(tip: RunRecord, mine: RunRecord) -> RunRecord:
+    """`mine`, with the runs that only `tip` knows."""
+    runs = {**tip.status.runs, **mine.status.runs}
+    return mine.model_copy(update={"status": mine.status.model_copy(update={"runs": runs})})
+
+
+def kept(record: RunRecord) -> Kept:
+    """Its runs, and what those that succeeded left."""
+    runs = record.status.runs.values()
+    return Kept({each.id: each.inputs for each in runs}, frozenset(each.output for each in runs if each.output))

@@ -1,4 +1,4 @@
-"""Makes a plan so: one `match` over the steps, and the only place that starts effects.
+"""Makes a plan so: the only place that starts effects. Who does a step stands in `doers`.
 
 Every change is done on its own: when one fails, those that need it are skipped and the others go on. What came out of
 a change is committed before the next one starts, so that a kill loses nothing that was finished.
@@ -11,17 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import assert_never
 
 from ftops import tracking
-from ftops.datasets.apply import prepare_data
 from ftops.digests import digest
 from ftops.errors import FtopsError
-from ftops.experiments.apply import look
-from ftops.git import dvc
 from ftops.git.branch import heal
 from ftops.index.update import update_index
-from ftops.models.apply import add_merged, label, register
 from ftops.plan.address import Address
 from ftops.plan.apply_events import (
     Applied,
@@ -35,23 +30,9 @@ from ftops.plan.apply_events import (
 )
 from ftops.plan.changes import Change, Plan
 from ftops.plan.observed import Observed
-from ftops.plan.steps import (
-    AddMerged,
-    Analyze,
-    Choose,
-    CommitRecords,
-    FetchData,
-    LabelVersion,
-    MakeBaseModel,
-    MergeWeights,
-    MixData,
-    PrepareData,
-    RegisterVersion,
-    Resume,
-    Step,
-    Train,
-)
+from ftops.plan.steps import AddMerged, LabelVersion, RegisterVersion, Resume, Train
 from ftops.reconcile.apply.commit import commit
+from ftops.reconcile.apply.doers import DOERS
 from ftops.reconcile.apply.parallel import is_wide, together
 from ftops.reconcile.write_back import WriteBack
 from ftops.resources.project import FromEnvironment
@@ -59,9 +40,6 @@ from ftops.resources.work import Work, blocking
 from ftops.resources.workspace import Workspace
 from ftops.store.journal import Interrupted, Journal, interrupted
 from ftops.store.store import open_store
-from ftops.training.apply import make_base_model, mix, train
-from ftops.training.merge import merge
-from ftops.training.sweep.choose import choose_member
 
 __all__ = [
     "Applied",
@@ -184,40 +162,8 @@ def _one(work: Work, change: Change) -> ChangeEnded:
             began = time.monotonic()
             work.tell(StepBegan(change.address, step))
             with work.journal.step(type(step).__name__, {"address": str(change.address), "digest": change.digest}):
-                detail = _do(work, change, step)
+                detail = DOERS[type(step)](work, change, step)
             work.tell(StepEnded(change.address, step, time.monotonic() - began, detail))
     except FtopsError as error:
         return ChangeEnded(change.address, error.diagnostics, error.exit_code)
     return ChangeEnded(change.address)
-
-
-def _do(work: Work, change: Change, step: Step) -> str:  # noqa: C901, PLR0911, PLR0912  (a case for each kind of step)
-    """Does one step; returns what came out in a few words. The only place that knows what a step means."""
-    match step:
-        case FetchData():
-            dvc.pull(work.workspace.root, step.paths, lambda line: work.tell(Notice(line)))
-            return f"{len(step.paths)} fetched"
-        case PrepareData():
-            return prepare_data(work, step, change.address)
-        case MixData():
-            return mix(work, change, step)
-        case MakeBaseModel():
-            return make_base_model(work, change, step)
-        case Train():
-            return train(work, change, step)
-        case MergeWeights():
-            return merge(work, step)
-        case RegisterVersion():
-            return register(work, step)
-        case AddMerged():
-            return add_merged(work, step)
-        case LabelVersion():
-            return label(work, step)
-        case Analyze():
-            return look(work, change, step)
-        case Choose():
-            return choose_member(work, change)
-        case CommitRecords():
-            return work.commit(work, change)
-        case _:
-            assert_never(step)

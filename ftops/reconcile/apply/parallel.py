@@ -13,7 +13,7 @@ from ftops.plan.apply_events import ChangeEnded
 from ftops.plan.changes import Change, Plan
 from ftops.plan.steps import MergeWeights, Train
 from ftops.resources.work import Work, blocking
-from ftops.training.spec.training_run import TrainingRun, run_address
+from ftops.training.spec.training_run import TrainingRun
 from ftops.training.sweep.chosen import stands_for
 
 One = Callable[[Work, Change], ChangeEnded]
@@ -122,6 +122,6 @@ def _merges(work: Work, change: Change) -> set[str]:
 def _runner(work: Work, change: Change) -> tuple[str, int | None]:
     """The name of the runner that its last job, the longest, is for, and how many that takes at once; None where one that goes on alone."""
     project = work.specs.project.spec
-    run = work.specs.resources.get(run_address(_jobs(change)[-1].run))
-    name = (run.spec.runner if isinstance(run, TrainingRun) else None) or project.default_runner
+    run = work.specs.find(TrainingRun, _jobs(change)[-1].run)
+    name = (None if run is None else run.spec.runner) or project.default_runner
     return name, project.runners[name].concurrency

@@ -21,7 +21,7 @@ from ftops.resources.workspace import Workspace
 from ftops.training import results
 from ftops.training.follow import last_checkpoint
 from ftops.training.merge import job_id
-from ftops.training.spec.training_run import TrainingRun, run_address, runner_of
+from ftops.training.spec.training_run import TrainingRun, runner_of
 
 POLL_SECONDS: Final = 0.2
 KILL_SECONDS: Final = 30.0
@@ -103,8 +103,8 @@ def _runner(workspace: Workspace, run: Run) -> Runner:
     """The runner that the last attempt was started on, also where the spec names another one by now, or is gone."""
     project = workspace.specs.project
     name = (workspace.store.read_run(run.id) or {}).get("runner")
-    resource = workspace.specs.resources.get(run_address(run.name))
-    if name is None and isinstance(resource, TrainingRun):
+    resource = workspace.specs.find(TrainingRun, run.name)
+    if name is None and resource is not None:
         return runner_of(resource, project)
     runners: Mapping[str, Runner] = project.spec.runners
     if name is None or name not in runners:

@@ -159,6 +159,13 @@ class TrainingRun(Resource):
     kind_name: ClassVar[str] = "TrainingRun"
     kind: Literal["TrainingRun"]
     spec: TrainingRunSpec
+    needs_digests: ClassVar[bool] = True
+
+    def software(self, project: Project) -> str | None:
+        return runner_of(self, project).software
+
+    def refuse_rerun(self) -> Diagnostic | None:
+        return None
 
     def resolved(self, project: Project) -> Json:
         tree = super().resolved(project)

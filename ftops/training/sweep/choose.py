@@ -5,6 +5,7 @@ from __future__ import annotations
 from ftops.errors import Diagnostic, ExternalError, RunFailed
 from ftops.plan.apply_events import Notice
 from ftops.plan.changes import Change
+from ftops.plan.steps import Choose
 from ftops.plan.sweep_choice import Choice
 from ftops.resources.work import Work
 from ftops.training.record import RunRecord, history
@@ -13,7 +14,7 @@ from ftops.training.sweep.members import Sweep
 from ftops.training.sweep.record import SweepRecord
 
 
-def choose_member(work: Work, change: Change) -> str:
+def choose_member(work: Work, change: Change, step: Choose) -> str:
     """Chooses by what the members' records say now. Where nothing can be chosen, that is recorded and raised as RunFailed."""
     sweep = work.specs.resources[change.address]
     if not isinstance(sweep, Sweep):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from ftops.errors import Diagnostic
 from ftops.plan.address import Address
 from ftops.plan.changes import Action, Change, ChangeClass, Note, NoteKind, Reason
 from ftops.plan.details import SweepDetails, TrainingDetails
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 class Member(TrainingRun):
     """One training of a sweep."""
+
+    is_expanded: ClassVar[bool] = True
 
     sweep: Name = Field(exclude=True)
     point: Point = Field(exclude=True)
@@ -76,7 +79,13 @@ class Member(TrainingRun):
 class Sweep(TrainingRun):
     """A TrainingRun with `sweep`: it trains nothing itself, needs all of its members, and stands for the one that it chose."""
 
+    needs_digests: ClassVar[bool] = False
+
     members: Mapping[str, Point] = Field(exclude=True)
+
+    def refuse_rerun(self) -> Diagnostic | None:
+        hint = f"name members: {', '.join(self.members)}"
+        return Diagnostic("a sweep trains nothing itself", hint=hint, address=str(self.address))
 
     @property
     def sweep(self) -> SweepSpec:

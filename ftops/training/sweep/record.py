@@ -90,3 +90,12 @@ class SweepRecord(Record):
                 input_commit=commit,
             ),
         )
+
+
+def fold(known: dict[str, Choice], record: SweepRecord) -> None:
+    known[record.metadata.name] = record.choice
+
+
+def merge_choices(tip: SweepRecord, mine: SweepRecord) -> SweepRecord:
+    """The newer choice, unless it says the same."""
+    return tip if tip.choice == mine.choice else mine
