@@ -31,6 +31,11 @@ def read(documents, *, files=1):
     return specs
 
 
+def recorded(observed, **states):
+    """`observed`, where records say `states`, by the folder of their kind."""
+    return replace(observed, states={**observed.states, **states})
+
+
 def applied(plan, specs, observed, failed=(), measured=None, took=None):
     """`observed` once every change of `plan` is done, but for the runs whose addresses are in `failed`.
 
@@ -40,13 +45,13 @@ def applied(plan, specs, observed, failed=(), measured=None, took=None):
         if change.selected_member is not None and not change.is_noop:
             digests = {each.address.name: each.digest for each in plan.changes}
             found = specs.resources[change.address].choice(digests, observed.runs)
-            observed = replace(observed, sweeps={**observed.sweeps, change.address.name: found})
+            observed = recorded(observed, sweeps={**observed.sweeps, change.address.name: found})
         elif not change.is_noop:
             after = {"Dataset": _prepared, "TrainingRun": _trained, "Model": _registered, "Experiment": _looked}[
                 change.address.kind
             ]
             observed = after(change, specs, observed, str(change.address) in failed)
-            observed = replace(observed, runs=_measured(observed.runs, measured or {}, took or {}))
+            observed = recorded(observed, runs=_measured(observed.runs, measured or {}, took or {}))
     return observed
 
 
@@ -76,7 +81,7 @@ def _looked(change, specs, observed, _):
     new = "logs" in change.inputs and change.inputs["logs"] != before.inputs.get("logs")
     state = specs.resources[change.address].spec.state
     after = replace(before, state=state, inputs=change.inputs, phase=step.phase, looks=looks + new)
-    return replace(observed, experiments={**observed.experiments, name: after})
+    return recorded(observed, experiments={**observed.experiments, name: after})
 
 
 def _prepared(change, specs, observed, _):
@@ -85,11 +90,8 @@ def _prepared(change, specs, observed, _):
     state = DatasetState(
         change.digest, change.inputs, sources, same_rows=change.details_of(DatasetDetails).equivalent_digests
     )
-    return replace(
-        observed,
-        datasets={**observed.datasets, change.address.name: state},
-        prepared=observed.prepared | {change.digest},
-    )
+    known = recorded(observed, datasets={**observed.datasets, change.address.name: state})
+    return replace(known, prepared=observed.prepared | {change.digest})
 
 
 def _trained(change, _, observed, failed):
@@ -102,8 +104,7 @@ def _trained(change, _, observed, failed):
         entry = before[change.digest]
     history = RunHistory(change.digest, {**before, change.digest: entry})
     return replace(
-        observed,
-        runs={**observed.runs, name: history},
+        recorded(observed, runs={**observed.runs, name: history}),
         prepared=observed.prepared | {step.digest for step in change.steps if isinstance(step, PrepareData)},
         made=observed.made | {step.digest for step in change.steps if isinstance(step, MakeBaseModel)},
     )
@@ -126,4 +127,4 @@ def _registered(change, specs, observed, _):
                 versions[version] = replace(versions[version], merged=True)
             case LabelVersion(version=version, aliases=aliases, tags=tags):
                 versions[version] = replace(versions[version], aliases=aliases, tags=tags)
-    return replace(observed, versions={**observed.versions, change.address.name: versions})
+    return recorded(observed, models={**observed.versions, change.address.name: versions})

@@ -34,7 +34,7 @@ from ftops.plan.run import Run, RunState, run_id
 from ftops.plan.step_text import estimate_text, step_text
 from ftops.reconcile.planner import make_plan
 from ftops.training.spec.training_run import run_address
-from tests.outcomes import applied, read
+from tests.outcomes import applied, read, recorded
 
 CASES = sorted((Path(__file__).parent / "plans").glob("*/*.yaml"))
 KEYS = {
@@ -74,10 +74,10 @@ class Case:
             about = (before.get(name) for name in ("measured", "took"))
             found = applied(plan, specs, found, before.get("failed", ()), *about)
             pruned = {name: replace(found.datasets[name], pruned=True) for name in before.get("pruned", ())}
-            found = replace(found, datasets={**found.datasets, **pruned})
+            found = recorded(found, datasets={**found.datasets, **pruned})
         about = self.tree.get("found", {}).items()
         looked = {name: replace(found.experiments[name], **_tuples(fields)) for name, fields in about}
-        found = replace(found, experiments={**found.experiments, **looked})
+        found = recorded(found, experiments={**found.experiments, **looked})
         changed = {
             path: Diagnostic(f"{path} changed since its pointer", hint="…") for path in self.tree.get("changed", ())
         }

@@ -31,9 +31,10 @@ class Links:
 
     def check(self) -> Iterator[Diagnostic]:
         """Everything that is wrong between the resources; what a sweep says, and so each of its members, once."""
-        told: set[tuple[Where | None, str]] = set()
+        found = list(self._check())
         members = {str(address) for address, each in self.resources.items() if each.is_expanded}
-        for each in self._check():
+        told = {(each.where, each.summary) for each in found if each.address not in members}
+        for each in found:
             if each.address not in members or (each.where, each.summary) not in told:
                 yield each
             told.add((each.where, each.summary))
