@@ -19,7 +19,7 @@ def experiment(name="trial", **spec):
     arms = {"a": {"model": "gone@1.0.0", "weight": 0.5}, "b": {"model": "gone@1.1.0", "weight": 0.5}}
     usual = {"arms": arms, "metric": {"name": "rating", "type": "rating"}, "design": {"targetSamples": 400},
              "logs": {"path": "logs/*.jsonl"}}  # fmt: skip
-    return document(Experiment, name, usual | spec)
+    return document("Experiment", name, usual | spec)
 
 
 def write(path, *documents):
