@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+from ftops.display.terminal import Style, paint
 from ftops.plan.changes import Address, Json
 from ftops.plan.json import as_json
 from ftops.plan.step_text import clean, clock
 
-_GREEN: Final = "\x1b[32m"
-_RED: Final = "\x1b[31m"
-_YELLOW: Final = "\x1b[33m"
-_RESET: Final = "\x1b[0m"
 _COLORS: Final = {
-    "succeeded": _GREEN,
-    "prepared": _GREEN,
-    "registered": _GREEN,
-    "failed": _RED,
-    "cancelled": _RED,
-    "running": _YELLOW,
+    "succeeded": Style.GREEN,
+    "prepared": Style.GREEN,
+    "registered": Style.GREEN,
+    "failed": Style.RED,
+    "cancelled": Style.RED,
+    "running": Style.YELLOW,
 }
 
 
@@ -69,8 +66,7 @@ def training_text(training: Training) -> str:
 
 def paint_phase(phase: str, width: int = 0, *, color: bool = False) -> str:
     """A phase in its colour, filled up to `width`."""
-    paint = _COLORS.get(phase) if color else None
-    return f"{paint}{phase:<{width}}{_RESET}" if paint else f"{phase:<{width}}"
+    return paint(f"{phase:<{width}}", _COLORS.get(phase, Style.PLAIN), color)
 
 
 def status_text(rows: Sequence[Standing], *, color: bool = False) -> str:
