@@ -35,7 +35,7 @@ from ftops.statistics.bayes import chance_better
 from ftops.statistics.cuped import adjust
 from ftops.statistics.effects import Effect, proportions, ratio, relative, welch
 from ftops.statistics.power import detectable
-from ftops.statistics.rank_tests import quantile_interval
+from ftops.statistics.rank_tests import quantile_intervals
 from ftops.statistics.sample import Sample, share_interval
 
 ALPHA = 0.05
@@ -272,8 +272,8 @@ def of_quantiles(rng: np.random.Generator) -> bool:
     """The 90th percentile of rows, 3 of 10 parts of whose variance are the user's."""
     whose = np.repeat(np.arange(300), 1 + rng.geometric(0.25, 300))
     logs = math.sqrt(0.3) * rng.standard_normal(300)[whose] + math.sqrt(0.7) * rng.standard_normal(len(whose))
-    found = quantile_interval(np.exp(logs), whose, 0.9, ALPHA)
-    return found is not None and found[1] <= math.exp(float(ndtri(0.9))) <= found[2]
+    found = quantile_intervals(np.exp(logs), whose, (0.9,), ALPHA)
+    return found is not None and found[0][1] <= math.exp(float(ndtri(0.9))) <= found[0][2]
 
 
 def of_adjusted(rng: np.random.Generator) -> bool:

@@ -7,7 +7,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from ftops.datasets.checks.format import by_fault
+from ftops.datasets.checks.format import fault
 from ftops.datasets.read import detect_shape
 from ftops.datasets.read.row_shapes import Shaper
 from tests.reading import form_of, parquet, read_content, rows_of, told
@@ -280,17 +280,17 @@ def test_a_completion_is_a_text():
     assert faults({"text": " "}, {"text": "a"}, shape="completion") == [("text", "empty")]
 
 
-def test_rows_are_counted_by_fault(tmp_path):
+def test_faults_have_a_name_to_be_counted_under(tmp_path):
     chats = [
         {"messages": [say("user", ""), say("user", "")]},
         {"messages": [say("user", " "), say("x", "a")]},
         {"messages": ASKED},
     ]
     found = read_content(tmp_path, "\n".join(["{", *map(json.dumps, chats)]), shape="chat")
-    assert by_fault(found.faults) == {
-        "messages[].content is empty": 2,
-        "messages[].role is unknown": 1,
-        "unreadable": 1,
+    assert {fault(each) for each in found.faults} == {
+        "messages[].content is empty",
+        "messages[].role is unknown",
+        "unreadable",
     }
 
 

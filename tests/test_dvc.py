@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from ftops.errors import ExternalError, SpecError
-from ftops.git.dvc import add, md5_of, pointers, pull, push
+from ftops.git.dvc import add, pointers, pull, push
 from ftops.plan.observed import Source
 
 
 def md5(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest()
+
+
+def md5_of(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 def run(folder: Path, *argv: str) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from ftops.datasets.record import DatasetRecord
+from ftops.documents.fast_yaml import simple_tree
 from ftops.errors import ExternalError, RecordConflict
+from ftops.models.record import ModelRecord
 from ftops.plan.run import RunState
+from ftops.plan.sweep_choice import MemberResult, choose
 from ftops.registry.merge import merge
-from ftops.registry.record_files import dump, is_record, parse
+from ftops.registry.record_files import HEADER, dump, is_record, parse
 from ftops.training.record import Attempt, RunEntry, RunRecord, RunStatus
+from ftops.training.sweep.record import SweepRecord
+from tests import dataset_reports, experiment_records
 
 DIGEST = "0123456789ab" + "c" * 52
 PATH = "registry/runs/base.yaml"
@@ -147,3 +153,55 @@ def test_different_kinds_are_a_conflict():
     other = DatasetRecord.model_validate({"metadata": {"name": "base"}, "status": {**status, "preparedAt": "now"}})
     with pytest.raises(RecordConflict, match="another kind of record"):
         merge(other, record())
+
+
+def told_at_length():
+    """The record of a run with texts of every form: quoted, folded, of several lines, and of characters that are escaped."""
+    template = (
+        "{% for each in messages %}\n  {{ each['role'] + ': ' + each['content'] }}\n{% endfor %}\n\ttab \U0001f600"
+    )
+    inputs = {
+        "chat_template": template,
+        "special tokens": {"pad": "<|pad|>", "eos": "", "한국어": ["'", '"', "yes", "1e5", "2026-01-02", "~", " a ", "a: b", "# c"]},
+        "empty": [[], {}, None, True, -1.5, 1e-07, 2**40, [[0, 5000], ["a", "b c"]], [{"a": 1, "b": [2]}]],
+    }  # fmt: skip
+    reason = "it ended with exit code 1\nTraceback (most recent call last):\nValueError: " + "one of many words, " * 20
+    return record(inputs=inputs, attempts={"1": Attempt(phase=RunState.FAILED, reason=reason.strip(), exit_code=1)})
+
+
+def registered():
+    """The record of a version."""
+    status = {
+        "phase": "registered", "run": "base", "run_digest": DIGEST, "run_id": "base-0123456789ab", "method": "full", "base_model": {"hub": "some/model"},
+        "size": 8, "digests": {"data": DIGEST, "config": DIGEST, "weights": {}}, "output": "runs/x/attempt-1/output", "mlflow": "models:/chat/1",
+        "aliases": ("staging",), "tags": ("한국어",), "registered_at": "2026-01-02T05:00:00Z",
+    }  # fmt: skip
+    return ModelRecord.model_validate({"metadata": {"name": "chat", "version": "1.0.0-rc.1+b"}, "status": status})
+
+
+def searched():
+    """The record of a sweep."""
+    failed = MemberResult(
+        "search-r-8", {"lora_r": 8}, "e" * 64, "failed", None, "it ended with exit code 1: out of memory"
+    )
+    best = MemberResult("search-r-16", {"lora_r": 16, "lr": 2e-5}, DIGEST, "succeeded", 1.5)
+    return SweepRecord.of("search", choose("eval_loss", "min", 1, [failed, best]), "1" * 40)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(lambda: parse(PATH, TEXT.encode()), id="run"),
+        pytest.param(told_at_length, id="run-with-every-form-of-text"),
+        pytest.param(lambda: dataset_reports.record(dataset_reports.clean_report()), id="dataset"),
+        pytest.param(lambda: dataset_reports.record(dataset_reports.full_report()), id="dataset-with-findings"),
+        pytest.param(registered, id="model"),
+        pytest.param(searched, id="sweep"),
+        *(pytest.param(made, id=f"experiment-{name}") for name, made in experiment_records.RECORDS.items()),
+    ],
+)
+def test_what_ftops_writes_is_read_quickly(written):
+    text = dump(written()).removeprefix(HEADER.encode())
+    tree = simple_tree(text)
+    assert tree is not None
+    assert repr(tree) == repr(yaml.load(text, Loader=yaml.CSafeLoader))

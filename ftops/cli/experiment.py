@@ -19,6 +19,7 @@ import click
 from ftops.cli import text_or_json, wants_color
 from ftops.datasets.finding import Finding
 from ftops.digests import Json
+from ftops.display.terminal import CLEAR
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, SpecError, UsageError
 from ftops.plan.text import diagnostics_text
 from ftops.resources.fields import NAME_PATTERN
@@ -32,8 +33,6 @@ KIND: Final = "Experiment"
 STDIN: Final = "-"
 MOST_FAULTS: Final = 10
 """Faulty rows that are listed; the others are counted."""
-CLEAR: Final = "\x1b[H\x1b[2J"
-"""Moves to the top of a terminal and empties it."""
 
 ASSIGN: Final = """\b
 Examples:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ftops.cli import text_or_json, wants_color
+from ftops.display.terminal import ERASE_BELOW, ERASE_LINE, HOME
 from ftops.status.text import status_json, status_text
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 EVERY: Final = 1.0
 QUIET_SECONDS: Final = 10.0
 """Between two lines about the steps of the same training."""
-HOME: Final = "\x1b[H"
-BELOW: Final = "\x1b[J"
-END_OF_LINE: Final = "\x1b[K"
-"""Moves to the top of a terminal; clears what is below; clears the rest of the line."""
 
 EXAMPLES: Final = """\b
 Examples:
@@ -84,10 +81,10 @@ def _views(workspace: Workspace) -> Iterator[tuple[Standing, ...]]:
 
 def _redraw(workspace: Workspace) -> None:
     """Over what is there, line by line, so that nothing flickers; the last view stays."""
-    click.echo(f"{HOME}{BELOW}", nl=False)
+    click.echo(f"{HOME}{ERASE_BELOW}", nl=False)
     for rows in _views(workspace):
         lines = status_text(rows, color=wants_color()).splitlines()
-        click.echo(HOME + "".join(f"{line}{END_OF_LINE}\n" for line in lines) + BELOW, nl=False)
+        click.echo(HOME + "".join(f"{line}{ERASE_LINE}\n" for line in lines) + ERASE_BELOW, nl=False)
         sys.stdout.flush()
 
 

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-_GREEN: Final = "\x1b[32m"
-
-
-_RED: Final = "\x1b[31m"
-
-
-_YELLOW: Final = "\x1b[33m"
-
-
-_RESET: Final = "\x1b[0m"
-
+from ftops.display.terminal import Style, paint
 
 _COLORS: Final = {
-    "succeeded": _GREEN,
-    "prepared": _GREEN,
-    "registered": _GREEN,
-    "failed": _RED,
-    "cancelled": _RED,
-    "running": _YELLOW,
+    "succeeded": Style.GREEN,
+    "prepared": Style.GREEN,
+    "registered": Style.GREEN,
+    "failed": Style.RED,
+    "cancelled": Style.RED,
+    "running": Style.YELLOW,
 }
 
 
 def paint_phase(phase: str, width: int = 0, *, color: bool = False) -> str:
     """A phase in its colour, filled up to `width`."""
-    paint = _COLORS.get(phase) if color else None
-    return f"{paint}{phase:<{width}}{_RESET}" if paint else f"{phase:<{width}}"
+    return paint(f"{phase:<{width}}", _COLORS.get(phase, Style.PLAIN), color)

@@ -161,12 +161,6 @@ def pointers(root: Path) -> Pointers:
     return Pointers(root)
 
 
-def md5_of(path: Path) -> str:
-    """The md5 of a regular file, as DVC names its content."""
-    with os.fdopen(open_regular(path), "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def pull(root: Path, paths: Sequence[str], say: Callable[[str], None]) -> None:
     """Brings the content of `paths` into the work tree by `dvc pull`. Raises ExternalError with what dvc said."""
     _dvc(root, "pull", paths, say, "check the remote: dvc remote list")

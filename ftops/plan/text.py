@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from ftops.display.terminal import Style, paint
 from ftops.display.text import clean, shown
 from ftops.errors import Diagnostic, Severity
 from ftops.plan.address import Address
@@ -22,15 +23,17 @@ from ftops.plan.step_text import (
     summary,
 )
 
-_RESET: Final = "\x1b[0m"
-_BOLD: Final = "\x1b[1m"
-_SEVERITIES: Final = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m", Severity.NOTE: "\x1b[1;36m"}
+_SEVERITIES: Final = {
+    Severity.ERROR: Style.BOLD_RED,
+    Severity.WARNING: Style.BOLD_YELLOW,
+    Severity.NOTE: Style.BOLD_CYAN,
+}
 _ACTIONS: Final = {
-    Action.NOOP: "",
-    Action.CREATE: "\x1b[32m",
-    Action.UPDATE: "\x1b[33m",
-    Action.REPLACE: "\x1b[35m",
-    Action.DELETE: "\x1b[31m",
+    Action.NOOP: Style.PLAIN,
+    Action.CREATE: Style.GREEN,
+    Action.UPDATE: Style.YELLOW,
+    Action.REPLACE: Style.MAGENTA,
+    Action.DELETE: Style.RED,
 }
 
 
@@ -50,20 +53,20 @@ def plan_text(
 
     `explained` has the fields of specs as they count, to be shown below each change.
     """
-    lines = [f"{_paint('warning:', _SEVERITIES[Severity.WARNING], color)} {clean(each)}" for each in plan.warnings]
+    lines = [f"{paint('warning:', _SEVERITIES[Severity.WARNING], color)} {clean(each)}" for each in plan.warnings]
     if lines:
         lines.append("")
     for change in plan.changes if unchanged else noteworthy(plan):
         lines += [*_change(change, color), *_fields((explained or {}).get(change.address, ())), ""]
     if not plan.has_changes:
         lines += [nothing_to_do(plan), ""]
-    lines.append(_paint(f"Plan: {summary(plan)}.", _BOLD, color))
+    lines.append(paint(f"Plan: {summary(plan)}.", Style.BOLD, color))
     return "\n".join(lines)
 
 
 def _diagnostic(diagnostic: Diagnostic, color: bool) -> Iterator[str]:
-    place = f"{_paint(clean(str(diagnostic.where)), _BOLD, color)}: " if diagnostic.where is not None else ""
-    severity = _paint(f"{diagnostic.severity.value}:", _SEVERITIES[diagnostic.severity], color)
+    place = f"{paint(clean(str(diagnostic.where)), Style.BOLD, color)}: " if diagnostic.where is not None else ""
+    severity = paint(f"{diagnostic.severity.value}:", _SEVERITIES[diagnostic.severity], color)
     yield f"{place}{severity} {clean(diagnostic.summary)}"
     if diagnostic.address is not None:
         yield f"  in {clean(diagnostic.address)}"
@@ -73,9 +76,9 @@ def _diagnostic(diagnostic: Diagnostic, color: bool) -> Iterator[str]:
 
 
 def _change(change: Change, color: bool) -> Iterator[str]:
-    symbol = _paint(f"{SYMBOLS[change.action]:>3}", _ACTIONS[change.action], color)
+    symbol = paint(f"{SYMBOLS[change.action]:>3}", _ACTIONS[change.action], color)
     what = "unchanged" if change.is_noop else f"{change.action.value} ({change.change_class.value})"
-    yield f"{symbol} {_paint(clean(str(change.address)), _BOLD, color)}: {what}"
+    yield f"{symbol} {paint(clean(str(change.address)), Style.BOLD, color)}: {what}"
     if not change.is_noop:
         yield from (f"      {_reason(each)}" for each in change.reasons)
         if (rows := change.details_of(DatasetDetails).rows) is not None:
@@ -104,7 +107,3 @@ def _reason(reason: Reason) -> str:
     if reason.after is None:
         return f"- {field}: {shown(reason.before)}"
     return f"~ {field}: {shown(reason.before)} → {shown(reason.after)}"
-
-
-def _paint(text: str, code: str, color: bool) -> str:
-    return f"{code}{text}{_RESET}" if color and code else text

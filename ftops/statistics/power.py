@@ -58,14 +58,6 @@ def power_shares(p: float, difference: float, n1: float, n2: float, alpha: float
     return float(ndtr((distance - far) / se) + ndtr((-distance - far) / se))
 
 
-def samples_shares(p: float, difference: float, alpha: float, power: float, ratio: float = 1.0) -> float | None:
-    """How many units this arm needs to find that its share is `p + difference` and not `p`: not rounded, at least 1.
-    None for no difference, and where a share would leave 0 to 1."""
-    if difference == 0 or not (0 <= p <= 1 and 0 <= p + difference <= 1):
-        return None
-    return _least(lambda n: power_shares(p, difference, n, ratio * n, alpha) or 0.0, power, 1.0 / min(1.0, ratio))
-
-
 def detectable_share(p: float, n: float, alpha: float, power: float, ratio: float = 1.0) -> float | None:
     """The smallest rise from the share `p` that `n` units in this arm find so surely; of a fall: ask for `1 - p`.
     None where not even a rise to 1 is found."""

@@ -47,12 +47,6 @@ def _by_ranks(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return two_sided(max(0.0, distance - 0.5) / math.sqrt(n * m / 12 * (n + m + 1 - tied)))
 
 
-def quantile_interval(values: ArrayLike, unit_index: ArrayLike, q: float, level: float) -> Quantile | None:
-    """One of `quantile_intervals`."""
-    found = quantile_intervals(values, unit_index, (q,), level)
-    return found[0] if found else None
-
-
 def quantile_intervals(
     values: ArrayLike, unit_index: ArrayLike, qs: Sequence[float], level: float
 ) -> tuple[Quantile, ...] | None:

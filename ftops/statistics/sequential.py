@@ -66,30 +66,6 @@ def obrien_fleming(fractions: Sequence[float], alpha: float) -> tuple[float, ...
     return tuple(bounds)
 
 
-def crossing(fractions: Sequence[float], bounds: Sequence[float]) -> float:
-    """How likely it is, with no effect, that |z| is beyond its bound at one look or more: for looks at these fractions of
-    the data (rising, above 0), by recursive integration (Armitage, McPherson and Rowe 1969).
-
-    Raises ValueError where the fractions do not rise, or lie too close for the integral: less than about 0.0003 of the data.
-    """
-    going: _Going | None = None
-    total = reached = 0.0
-    for fraction, bound, following in zip(fractions, bounds, [*fractions, math.inf][1:], strict=True):
-        if not reached < fraction or _too_close(going, fraction):
-            raise ValueError("expected fractions that rise, and not by next to nothing")
-        total += two_sided(bound) if going is None else going.crossing(fraction, bound)
-        going = _go_on(going, fraction, bound, following)
-        reached = fraction
-    return total
-
-
-@cache
-def peeking(looks: int, alpha: float) -> float:
-    """How often a test at `alpha` finds an effect where there is none, when the data is looked at so many times, equally
-    spaced, and the first finding counts (Armitage, McPherson and Rowe 1969)."""
-    return crossing([look / looks for look in range(1, looks + 1)], [critical(alpha)] * looks)
-
-
 def level(bound: float) -> float:
     """The level of a test or interval that reaches as far as a bound of z: 0 where the bound is inf."""
     return two_sided(bound)
@@ -108,16 +84,6 @@ def always_valid_half_width(variance: float, variance_at_target: float, alpha: f
     if mixture is None:
         return None
     return math.sqrt(variance * (1 + 1 / mixture) * (math.log1p(mixture) - 2 * math.log(alpha)))
-
-
-def always_valid_p(estimate: float, variance: float, variance_at_target: float, alpha: float) -> float | None:
-    """The p-value that goes with `always_valid_half_width` tuned for `alpha`: below alpha just when the estimate is further
-    from 0 than the half width. Valid whenever one looks (Johari et al. 2017). None where a variance is not above 0."""
-    mixture = _mixture(variance, variance_at_target, alpha)
-    if mixture is None:
-        return None
-    distance = abs(estimate) / math.sqrt(variance)
-    return math.exp(min(0.0, (math.log1p(mixture) - distance * distance * mixture / (1 + mixture)) / 2))
 
 
 def always_valid_level(variance: float, variance_at_target: float, alpha: float) -> float | None:

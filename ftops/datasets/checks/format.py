@@ -1,10 +1,8 @@
-"""Faults of format, counted: which rows break their shape, and how, is found while they are read (`ftops.data`)."""
+"""Faults of format, named: which rows break their shape, and how, is found while they are read (`ftops.datasets.read`)."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable
 from typing import Final
 
 from ftops.datasets.finding import Finding
@@ -25,10 +23,3 @@ def fault(finding: Finding) -> str:
     where = _INDEX.sub("[]", finding.field)
     name = finding.entity or finding.detail
     return f"{where} {WORDS.get(name, name)}" if where else name
-
-
-def by_fault(findings: Iterable[Finding]) -> dict[str, int]:
-    """How many rows have each fault, the most frequent first."""
-    seen = {(fault(finding), finding.row) for finding in findings if finding.check == CHECK}
-    counted = Counter(name for name, _ in seen)
-    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))

@@ -12,13 +12,13 @@ from ftops.datasets.report.page import alike, flat_counts, place
 from ftops.datasets.report.verdict import reasons_against, score_text, verdict
 from ftops.digests import Json
 from ftops.display.numbers import counted, trimmed
+from ftops.display.terminal import Style, paint
 from ftops.display.text import clean
 from ftops.plan.address import FORMAT_VERSION
 
 SHOWN: Final = 20
 """Findings that are shown where not all are asked for."""
-_TONES: Final = {"good": "\x1b[1;32m", "open": "\x1b[1;33m", "bad": "\x1b[1;31m", "even": "\x1b[1m"}
-_RESET: Final = "\x1b[0m"
+_TONES: Final = {"good": Style.BOLD_GREEN, "open": Style.BOLD_YELLOW, "bad": Style.BOLD_RED, "even": Style.BOLD}
 _COLUMNS: Final = (
     "check",
     "entity",
@@ -38,7 +38,6 @@ _COLUMNS: Final = (
 def check_text(report: DatasetReport, color: bool = False, shown: int = SHOWN) -> str:
     """The answer, what was counted, and the first `shown` of the report's findings, one a line."""
     said = verdict(report)
-    answer = f"{said}."
     lines: list[str] = []
     lines += [f"  {each}" for each in reasons_against(report)]
     lines += [f"  {each}" for each in report.warnings]
@@ -47,8 +46,7 @@ def check_text(report: DatasetReport, color: bool = False, shown: int = SHOWN) -
         lines += ["", *(_finding(each) for each in report.findings[:shown])]
         if (more := sum(report.found.values()) - len(report.findings[:shown])) > 0:
             lines.append(f"and {counted(more, 'more finding')}")
-    first = f"{_TONES[said.tone]}{answer}{_RESET}" if color else answer
-    return "\n".join([first, *map(clean, lines)])
+    return "\n".join([paint(f"{said}.", _TONES[said.tone], color), *map(clean, lines)])
 
 
 def _counts(report: DatasetReport) -> Iterator[str]:

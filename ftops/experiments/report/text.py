@@ -8,6 +8,7 @@ from typing import Final
 from ftops.display.answer import Tone
 from ftops.display.numbers import percent
 from ftops.display.table import table_lines
+from ftops.display.terminal import Style, paint
 from ftops.display.text import clean
 from ftops.experiments.analysis.interim_result import Look
 from ftops.experiments.report.answer import answer
@@ -22,10 +23,13 @@ from ftops.experiments.report.figures import (
 from ftops.plan.address import FORMAT_VERSION
 from ftops.plan.json import as_json
 
-_RESET: Final = "\x1b[0m"
-_BOLD: Final = "\x1b[1m"
-_TONES: Final[dict[Tone, str]] = {"good": "\x1b[1;32m", "even": "\x1b[1;36m", "open": "\x1b[1;33m", "bad": "\x1b[1;31m"}
-_STATES: Final = {"good": "\x1b[32m", "open": "\x1b[33m", "bad": "\x1b[31m", "info": ""}
+_TONES: Final[dict[Tone, Style]] = {
+    "good": Style.BOLD_GREEN,
+    "even": Style.BOLD_CYAN,
+    "open": Style.BOLD_YELLOW,
+    "bad": Style.BOLD_RED,
+}
+_STATES: Final = {"good": Style.GREEN, "open": Style.YELLOW, "bad": Style.RED, "info": Style.PLAIN}
 
 
 def look_text(name: str, look: Look, *, color: bool = False) -> str:
@@ -33,15 +37,15 @@ def look_text(name: str, look: Look, *, color: bool = False) -> str:
     found = answer(look)
     simulated = " (simulated data)" if look.simulated else ""
     verdict = look.verdict if look.winner is None else f"{look.verdict} {look.winner}"
-    lines = [_paint(clean(f"{name}: {verdict}{simulated}. {found}."), _TONES[found.tone], color)]
+    lines = [paint(clean(f"{name}: {verdict}{simulated}. {found}."), _TONES[found.tone], color)]
     lines += [f"  {clean(each)}" for each in look.reasons]
     lines += [f"  note: {clean(each)}" for each in look.notes]
-    lines += ["", _paint(f"Arms{_when(look)}", _BOLD, color), *table_lines(arms_table(look))]
+    lines += ["", paint(f"Arms{_when(look)}", Style.BOLD, color), *table_lines(arms_table(look))]
     if look.comparisons:
-        lines += ["", _paint("Comparisons", _BOLD, color), *table_lines(comparisons_table(look))]
+        lines += ["", paint("Comparisons", Style.BOLD, color), *table_lines(comparisons_table(look))]
     for title, checks in (("Guardrails", guardrail_checks(look)), ("Data", data_checks(look))):
         if checks:
-            lines += ["", _paint(title, _BOLD, color), *_check_lines(checks, color)]
+            lines += ["", paint(title, Style.BOLD, color), *_check_lines(checks, color)]
     if said := chances(look):
         lines += ["", *(f"for information only: {clean(each)} (Bayesian, flat prior)" for each in said)]
     return "\n".join(lines)
@@ -54,13 +58,9 @@ def look_json(name: str, look: Look) -> str:
 
 def _check_lines(checks: Iterable[Check], color: bool) -> Iterator[str]:
     for each in checks:
-        yield f"  {_paint(each.mark, _STATES[each.state], color)} {clean(each.text)}"
+        yield f"  {paint(each.mark, _STATES[each.state], color)} {clean(each.text)}"
 
 
 def _when(look: Look) -> str:
     span = f", from {look.first} to {look.last}" if look.first and look.last else ""
     return clean(f" at look {look.number}{span}, {percent(look.fraction, 0)} of the target")
-
-
-def _paint(text: str, code: str, color: bool) -> str:
-    return f"{code}{text}{_RESET}" if color and code else text
