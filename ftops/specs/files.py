@@ -120,13 +120,10 @@ class Files:
             return
         for current, folders, names in os.walk(self.root / folder, onerror=self._unreadable):
             folders[:] = sorted(each for each in folders if not each.startswith("."))
-            base = Path(current).relative_to(self.root)
+            base = Path(current).relative_to(self.root).as_posix()
             for name in sorted(names):
-                if (
-                    name.endswith(SUFFIXES)
-                    and not name.startswith(".")
-                    and (file := (base / name).as_posix()) != PROJECT_FILE
-                ):
+                file = name if base == "." else f"{base}/{name}"
+                if name.endswith(SUFFIXES) and not name.startswith(".") and file != PROJECT_FILE:
                     yield file
 
     def _linked(self, name: str) -> bool:
@@ -153,7 +150,7 @@ class Files:
         if name in self.texts or self._below_link(name):
             return
         try:
-            descriptor = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(f"{self.root}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(descriptor, "rb") as file:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
