@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from ftops.digests import Json
 
 # A scalar stands here only when YAML 1.1 surely reads it so.
-_KEY: Final = r"(?:[A-Za-z/][-\w./=+@]{0,127}|(?=[0-9b]*[ac-f])[0-9a-f]{40}(?:[0-9a-f]{24})?)"
+_KEY: Final = r"(?:[A-Za-z/][-\w./=+@]{0,127}+|(?=[0-9b]*[ac-f])[0-9a-f]{40}(?:[0-9a-f]{24})?)"
 _QUOTED: Final = r"'[ -&(-~]{0,127}'"
-_NUMBER: Final = r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,20}(?:e[-+]\d{1,2})?)?"
-_PHRASE: Final = r"[A-Za-z](?:[-\w./=+@,%();]|(?<! ) (?=[-\w./=+@%(;]))*"
+_NUMBER: Final = r"-?(?:0|[1-9]\d{0,17}+)(?:\.\d{1,20}+(?:e[-+]\d{1,2})?)?"
+_PHRASE: Final = r"[A-Za-z][-\w./=+@,%();]*+(?: (?=[-\w./=+@%(;])[-\w./=+@,%();]++)*+"
 _MASKED: Final = r"<[A-Z_]{1,40}>|\d[-\d]{0,20}\*[-\d*]{0,40}"
 _VERSION: Final = r"\d{1,9}\.\d{1,9}\.\d{1,9}"
 _LINE: Final = re.compile(
-    rf"^((?:  ){{0,20}})(- )?(?:({_KEY}|{_QUOTED}):(?= |$))?"
-    rf"(?: ?(?:({_NUMBER})|({_KEY}(?::[-\w./=+@]+)*|{_QUOTED}|{_VERSION}|{_PHRASE}|{_MASKED})|({{}}|\[\])))?$",
+    rf"^( {{0,40}})(- )?(?:({_KEY}|{_QUOTED}):(?= |$))?"
+    rf"(?: ?(?:({_NUMBER})|({_KEY}(?::[-\w./=+@]++)*+|{_QUOTED}|{_VERSION}|{_PHRASE}|{_MASKED})|({{}}|\[\])))?$",
     re.MULTILINE | re.ASCII,
 )
 _WORDS: Final[Mapping[str, Json]] = {"true": True, "false": False, "null": None}
 _OTHER_WORDS: Final = frozenset({"yes", "no", "on", "off", *_WORDS})
+_LONGEST_WORD: Final = max(map(len, _OTHER_WORDS))
 _Lines = list[tuple[str, str, str, str, str, str]]
 """Indentation, dash, key, number, text, empty collection; each "" where it is absent."""
 
@@ -54,7 +56,7 @@ def _mapping(lines: _Lines, at: int, indent: int) -> tuple[dict[str, Json], int]
         at += 1
         if key in _WORDS:
             raise ValueError(key)
-        name = _text(key)
+        name = _name(key)
         if number or text or empty:
             tree[name] = _scalar(number, text, empty)
         elif lines[at][1] and len(lines[at][0]) == indent:
@@ -89,6 +91,8 @@ def _scalar(number: str, text: str, empty: str) -> Json:
 
 def _text(text: str) -> Json:
     """A text, true, false or null; raises ValueError for what YAML 1.1 may take for one of these, and for nothing."""
+    if len(text) > _LONGEST_WORD and text[0] != "'":
+        return text  # most are
     if text.startswith("'"):
         return text[1:-1]
     if text in _WORDS:
@@ -96,3 +100,6 @@ def _text(text: str) -> Json:
     if not text or text.lower() in _OTHER_WORDS:
         raise ValueError(text)
     return text
+
+
+_name: Final = lru_cache(maxsize=1024)(_text)  # records have few keys, each many times
