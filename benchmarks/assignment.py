@@ -117,15 +117,15 @@ def many(units: dict[str, list[str]], rounds: int) -> None:
 
 
 def in_turn(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The least seconds of each call, called in turn; a first round warms up. The least, because whatever else the
+    """The least seconds of the CPU of each call, called in turn; a first round warms up. The least, because whatever else the
     machine does only adds."""
     found = [float("inf")] * len(calls)
     for number in range(rounds + 1):
         for place, call in enumerate(calls):
-            began = time.perf_counter()
+            began = time.process_time()
             call()
             if number:
-                found[place] = min(found[place], time.perf_counter() - began)
+                found[place] = min(found[place], time.process_time() - began)
     return found
 
 
