@@ -8,7 +8,7 @@ LOCK := dev.lock
 BIN := $(VENV)/bin
 FTOPS := $(BIN)/ftops
 
-.PHONY: apply test test-newest lint bench engine lock clean
+.PHONY: apply test test-newest lint bench bench-check engine lock clean
 
 apply: $(FTOPS) engine ## Do what specs/ says: the example, from data to models and the verdict of an experiment
 	$(FTOPS) apply --yes
@@ -35,9 +35,13 @@ bench: $(FTOPS) engine ## Print how ftops does beside its peers
 	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python benchmarks/assignment.py
 	$(BIN)/python benchmarks/logs.py
+	$(BIN)/python benchmarks/looking.py
 	$(BIN)/python benchmarks/data.py $(if $(PEERS),--peers $(PEERS))
 	$(BIN)/python benchmarks/experiments.py
 	$(BIN)/python benchmarks/training.py
+
+bench-check: $(FTOPS) ## Fail where a ratio to a peer got worse by more than 15 %
+	$(BIN)/python benchmarks/check.py
 
 engine: $(FTOPS) ## The training engine, once for all clones on this machine
 	$(FTOPS) engine install

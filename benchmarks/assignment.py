@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from measure import Command, alternate, goal, heading, median, ratio, row
+from measure import Command, alternate, goal, heading, median, ratio, row, tell
 
 MICROSECONDS = 5
 NANOSECONDS = 200  # five million units a second
@@ -45,12 +45,12 @@ def imports(rounds: int) -> None:
         "python, hashlib": Command((sys.executable, "-S", "-c", "import hashlib")),
     }
     print(heading())
-    found = {name: median(runs) for name, runs in alternate(commands, max(rounds, 5)).items()}
-    for name, figures in found.items():
-        print(row(name, figures))
+    found = alternate(commands, max(rounds, 5))
+    for name, runs in found.items():
+        print(row(name, median(runs)))
     bare, ours, peer = found.values()
     print(ratio("import ftops.assignment : hashlib", ours, peer))
-    print(goal("import of ftops.assignment", ours.wall - bare.wall, SECONDS, "s"))
+    print(goal("import of ftops.assignment", median(ours).wall - median(bare).wall, SECONDS, "s"))
 
 
 def planout(unit: str) -> str:
@@ -86,6 +86,7 @@ def one_by_one(units: dict[str, list[str]], rounds: int) -> None:
         scale = 1e6 / len(some)
         print(f"{name:34}{ours * scale:10.2f}{both * scale:10.2f}{sha1 * scale:10.2f}{mmh3 * scale:10.2f}")
         print(f"ratio assign of {name}: to sha1 {ours / sha1:.2f}, to mmh3 {ours / mmh3:.2f}")
+        tell(f"assign of {name}", {"to sha1": ours / sha1, "to mmh3": ours / mmh3})
         print(goal(f"assign of {name}", ours * scale, MICROSECONDS, "µs"))
 
 
@@ -110,20 +111,21 @@ def many(units: dict[str, list[str]], rounds: int) -> None:
         per = (arrow / len(each), listed / len(each), sha1 / len(some), mmh3 / len(some))
         print(f"{name:34}" + "".join(f"{1e-6 / seconds:10.2f}" for seconds in per))
         print(f"ratio assign_many of {name}: time to sha1 {per[0] / per[2]:.3f}, to mmh3 {per[0] / per[3]:.3f}")
+        tell(f"assign_many of {name}", {"to sha1": per[0] / per[2], "to mmh3": per[0] / per[3]})
         print(goal(f"assign_many of {name}, Arrow", per[0] * 1e9, NANOSECONDS, "ns a unit"))
         print(goal(f"assign_many of {name}, list", per[1] * 1e9, NANOSECONDS, "ns a unit"))
 
 
 def in_turn(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The least seconds of each call, called in turn; a first round warms up. The least, because whatever else the
+    """The least seconds of the CPU of each call, called in turn; a first round warms up. The least, because whatever else the
     machine does only adds."""
     found = [float("inf")] * len(calls)
     for number in range(rounds + 1):
         for place, call in enumerate(calls):
-            began = time.perf_counter()
+            began = time.process_time()
             call()
             if number:
-                found[place] = min(found[place], time.perf_counter() - began)
+                found[place] = min(found[place], time.process_time() - began)
     return found
 
 

@@ -77,11 +77,12 @@ def compare(kind: str, counts: list[int], folder: Path, rounds: int) -> None:
         commands = {"ftops": Command((sys.executable, *analyze))}
         commands |= {name: step(f"{name} {kind}", file, count) for name in peers}
         print(f"\n{count:,} rows of {kind}, {file.stat().st_size / 2**20:,.0f} MiB; {heading()}")
-        found = {name: median(runs) for name, runs in alternate(commands, rounds, warm=0).items()}
+        runs = alternate(commands, rounds, warm=0)
+        found = {name: median(each) for name, each in runs.items()}
         for name, figures in found.items():
             print(row(name, figures) + f"{count / figures.wall:14,.0f} rows/s")
         for name in peers:
-            print(ratio(f"ftops : {name}", found["ftops"], found[name]))
+            print(ratio(f"ftops : {name} of {count:,} rows of {kind}", runs["ftops"], runs[name]))
         ours[count] = found["ftops"]
         if count == {"parquet": ROWS, "jsonl": LINES}[kind]:
             print(goal(f"ftops at {count:,} rows of {kind}", found["ftops"].wall, SECONDS[kind], "s"))

@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from measure import FTOPS, Command, goal, heading, ratio, row, run
+from measure import FTOPS, Command, alternate, goal, heading, median, ratio, row, run
 
 SECONDS = 1.0
 TIMES = 1.5
@@ -35,14 +35,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="1,000 steps and 16 MiB")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--mib", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     steps, mib = (1_000, 16) if options.quick else (options.steps, options.mib)
     with tempfile.TemporaryDirectory(prefix="ftops-benchmark-") as folder:
         project = Path(folder)
         attempt = make(project, steps)
         print(heading(), flush=True)
-        look(project, attempt / "events.jsonl", steps)
-        verify(project, attempt, mib)
+        look(project, attempt / "events.jsonl", steps, options.rounds)
+        verify(project, attempt, mib, options.rounds)
 
 
 def make(project: Path, steps: int) -> Path:
@@ -81,29 +82,34 @@ def make(project: Path, steps: int) -> Path:
     return attempt
 
 
-def look(project: Path, events: Path, steps: int) -> None:
-    ours = run(Command((*FTOPS, "run", "show", "small"), project))
-    peer = run(Command((sys.executable, "-c", JSON, str(events)), project))
-    print(row(f"ftops run show, {steps:,} steps", ours))
-    print(row("json.loads of each line", peer))
+def look(project: Path, events: Path, steps: int, rounds: int) -> None:
+    commands = {
+        "ftops": Command((*FTOPS, "run", "show", "small"), project),
+        "json": Command((sys.executable, "-c", JSON, str(events)), project),
+    }
+    ours, peer = alternate(commands, rounds, warm=0).values()
+    print(row(f"ftops run show, {steps:,} steps", median(ours)))
+    print(row("json.loads of each line", median(peer)))
     print(ratio("ftops run show : json", ours, peer))
-    print(goal(f"ftops run show of {steps:,} steps", ours.wall, SECONDS, "s of wall time"))
+    print(goal(f"ftops run show of {steps:,} steps", median(ours).wall, SECONDS, "s of wall time"))
 
 
-def verify(project: Path, attempt: Path, mib: int) -> None:
+def verify(project: Path, attempt: Path, mib: int, rounds: int) -> None:
     folder = attempt / "output/checkpoint-1"
     weights = checkpoint(folder, mib)
     start = run(Command((*FTOPS, "run", "checkpoints", "small"), project))
     for state, before in (("cached", lambda: None), ("not cached", lambda: forget(weights))):
         run(Command(("cat", str(weights)), project))  # brings it into the cache
-        before()
-        peer = run(Command(("cat", str(weights)), project))
-        before()
-        ours = run(Command((*FTOPS, "run", "checkpoints", "small", "--verify"), project))
-        print(row(f"ftops … --verify, {mib:,} MiB {state}", ours))
-        print(row("cat", peer))
+        ours, peer = [], []
+        for _ in range(rounds):
+            before()
+            peer.append(run(Command(("cat", str(weights)), project)))
+            before()
+            ours.append(run(Command((*FTOPS, "run", "checkpoints", "small", "--verify"), project)))
+        print(row(f"ftops … --verify, {mib:,} MiB {state}", median(ours)))
+        print(row("cat", median(peer)))
         print(ratio(f"ftops … --verify : cat, {state}", ours, peer))
-    more = (ours.wall - start.wall) / max(peer.wall, 0.001)
+    more = (median(ours).wall - start.wall) / max(median(peer).wall, 0.001)
     print(goal("reading it, above a look without --verify", more, TIMES, "times cat, not cached"))
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import DVC, FTOPS, ROOT, Command, Figures, alternate, environment, goal, heading, median, ratio, row
+from measure import DVC, FTOPS, ROOT, Command, Figures, alternate, environment, goal, heading, median, ratio, row, tell
 
 PEERS = {  # by tool: its commands, and which of ftops's each is set beside
     "dvc": {"dvc status": ((*DVC, "status"), "plan")},
@@ -59,11 +59,12 @@ def measure(folder: Path, size: int, rounds: int, with_peers: bool) -> dict[str,
             commands[name] = Command(argv, place)
             beside[name] = f"ftops {counterpart}"
     print(f"\n{size:,} specs; {heading()}")
-    found = {name: median(runs) for name, runs in alternate(commands, rounds).items()}
+    runs = alternate(commands, rounds)
+    found = {name: median(each) for name, each in runs.items()}
     for name, figures in found.items():
         print(row(name, figures))
     for peer, name in beside.items():
-        print(ratio(f"{name} : {peer}", found[name], found[peer]))
+        print(ratio(f"{name} : {peer} at {size:,}", runs[name], runs[peer]))
     for name in ("ftops validate", "ftops plan"):
         if size in SECONDS:
             print(goal(f"{name} at {size:,}", found[name].user, SECONDS[size], "s of user CPU"))
@@ -86,7 +87,9 @@ def print_growth(ours: dict[tuple[str, int], Figures]) -> None:
         print()
         for name in ("validate", "plan"):
             grown = ours[name, 10_000].user / ours[name, 1000].user
-            print(goal(f"ftops {name} from 1,000 to 10,000 specs", grown, GROWTH, "times the user CPU"))
+            growth = f"ftops {name} from 1,000 to 10,000 specs"
+            print(goal(growth, grown, GROWTH, "times the user CPU"))
+            tell(growth, {"CPU": ours[name, 10_000].cpu / ours[name, 1000].cpu})
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ def main() -> None:
     rounds = 2 if parser.parse_args().quick else 11
     commands = {"ftops --version": Command((*FTOPS, "--version")), "dvc --version": Command((*DVC, "--version"))}
     print(heading())
-    ours, peer = (median(runs) for runs in alternate(commands, rounds).values())
-    for name, figures in zip(commands, (ours, peer), strict=True):
-        print(row(name, figures))
+    ours, peer = alternate(commands, rounds).values()
+    for name, runs in zip(commands, (ours, peer), strict=True):
+        print(row(name, median(runs)))
     print(ratio("ftops : dvc --version", ours, peer))
-    print(goal("ftops --version", ours.user, SECONDS, "s of user CPU"))
+    print(goal("ftops --version", median(ours).user, SECONDS, "s of user CPU"))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import Any, Final, TypeVar
 
+import orjson
 import yaml
 from pydantic import ValidationError
 
@@ -60,13 +61,24 @@ def tree_of(text: bytes) -> Json:
     return yaml.load(text, Loader=yaml.CSafeLoader) if tree is None else tree
 
 
+def _json_of(text: bytes) -> bytes:
+    """The tree of a record's text as JSON with sorted keys; raises what `tree_of` and `canonical` raise."""
+    tree = simple_tree(text.removeprefix(HEADER.encode()))
+    # A simple tree has no NaN, date or number beyond 64 bits, of which orjson thinks otherwise than `canonical`.
+    return (
+        canonical(yaml.load(text, Loader=yaml.CSafeLoader))
+        if tree is None
+        else orjson.dumps(tree, option=orjson.OPT_SORT_KEYS)
+    )
+
+
 def parse(path: str, text: bytes) -> Record:
     """The record in `text`; raises ExternalError where it is none, or not the one that belongs at `path`."""
     kind = kind_at(path)
     if kind is None:
         raise ExternalError(Diagnostic(f"{path}: no record belongs there", where=Where(path)))
     try:
-        record: Record = kind.records().model.model_validate_json(canonical(tree_of(text)))
+        record: Record = kind.records().model.model_validate_json(_json_of(text))
     except (yaml.YAMLError, ValidationError, ValueError, TypeError) as error:
         raise ExternalError(
             Diagnostic(

@@ -70,6 +70,8 @@ class Files:
     root: Path
     texts: dict[str, bytes] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    _folders: set[str] = field(default_factory=set)
+    """Those that no link leads to; each is looked at once, not once for each of its files."""
 
     def add_project(self) -> None:
         """Reads ftops.yaml and the specs that it names."""
@@ -118,13 +120,10 @@ class Files:
             return
         for current, folders, names in os.walk(self.root / folder, onerror=self._unreadable):
             folders[:] = sorted(each for each in folders if not each.startswith("."))
-            base = Path(current).relative_to(self.root)
+            base = Path(current).relative_to(self.root).as_posix()
             for name in sorted(names):
-                if (
-                    name.endswith(SUFFIXES)
-                    and not name.startswith(".")
-                    and (file := (base / name).as_posix()) != PROJECT_FILE
-                ):
+                file = name if base == "." else f"{base}/{name}"
+                if name.endswith(SUFFIXES) and not name.startswith(".") and file != PROJECT_FILE:
                     yield file
 
     def _linked(self, name: str) -> bool:
@@ -138,11 +137,20 @@ class Files:
                 return True
         return False
 
+    def _below_link(self, name: str) -> bool:
+        """Whether a folder on the way to `name` is a link; it is then reported."""
+        folder = name.rpartition("/")[0]
+        if folder not in self._folders:
+            if self._linked(folder):
+                return True
+            self._folders.add(folder)
+        return False
+
     def _read(self, name: str) -> None:
-        if name in self.texts or self._linked(name):
+        if name in self.texts or self._below_link(name):
             return
         try:
-            descriptor = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(f"{self.root}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(descriptor, "rb") as file:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
@@ -150,9 +158,13 @@ class Files:
                 elif status.st_size > MAX_BYTES:
                     self.diagnostics.append(too_large(name, status.st_size))
                 else:
-                    self.texts[name] = file.read(MAX_BYTES + 1)
+                    # Asked for all that a file may have, Python would take and give back 10 MiB for each.
+                    text = file.read(status.st_size + 1)
+                    grown = file.read(MAX_BYTES + 1 - len(text)) if len(text) > status.st_size else b""
+                    self.texts[name] = text + grown
         except OSError as error:
-            self._report(f"cannot be read: {error.strerror}", Where(name))
+            if not self._linked(name):
+                self._report(f"cannot be read: {error.strerror}", Where(name))
 
     def _unreadable(self, error: OSError) -> None:
         name = Path(error.filename).relative_to(self.root).as_posix()

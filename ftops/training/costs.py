@@ -47,15 +47,20 @@ def with_costs(
             changes.append(change)
     if faults:
         raise SpecError(*faults)
-    return replace(plan, changes=tuple(_summed(each, changes) for each in changes))
+    places = {each.address: place for place, each in enumerate(changes)}
+    return replace(plan, changes=tuple(_summed(each, changes, places) for each in changes))
 
 
-def _summed(change: Change, changes: Sequence[Change]) -> Change:
-    """`change`; where it is of a sweep, with what those of its members take together that are to be trained, as far as it is known."""
-    members = [
-        each for each in changes if each.address in change.needs and any(isinstance(s, Train) for s in each.steps)
-    ]
-    if change.selected_member is None or len(members) < 2:
+def _summed(change: Change, changes: Sequence[Change], places: Mapping[Address, int]) -> Change:
+    """`change`; where it is of a sweep, with what those of its members take together that are to be trained, as far as it is known.
+
+    `places` says where in `changes` each is: nearly no change is of a sweep, and none is worth a walk over all of them.
+    """
+    if change.selected_member is None:
+        return change
+    needed = [changes[place] for place in sorted({places[each] for each in change.needs if each in places})]
+    members = [each for each in needed if any(isinstance(step, Train) for step in each.steps)]
+    if len(members) < 2:
         return change
     said = [counted(len(members), "training")]
     details = [each.details_of(TrainingDetails) for each in members]

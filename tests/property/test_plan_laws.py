@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftops.errors import PlanError
+from ftops.plan.json import as_json
 from ftops.plan.observed import Observed, Source
 from ftops.plan.steps import Train
 from ftops.reconcile.planner import make_plan, make_seal, moved
@@ -166,3 +170,29 @@ def test_a_choice_is_part_of_the_plan_and_closed(documents, observed, data):
         assert addresses == set(whole)
     if not excludes:
         assert targets <= {str(address) for address in addresses}
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(), st.emails()
+)
+NUMBERS_IN_TEXTS = st.from_regex(r"(a: | )?-?[0-9]{1,3}(\.[0-9]|e-?[0-9]{1,2}),?", fullmatch=True)
+TREES = st.recursive(
+    SCALARS | NUMBERS_IN_TEXTS | st.sampled_from([1e-5, 1e16, -0.0, 5e-324, 1.5e300, 2**64, "\ud800", "\x1f", "품질"]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | NUMBERS_IN_TEXTS, inner),
+)
+
+
+@given(TREES)
+@settings(max_examples=300)
+def test_json_is_what_python_itself_writes_but_for_what_acts_on_a_terminal(tree):
+    found = as_json(tree)
+    assert json.loads(found) == tree
+    plain = json.dumps(tree, indent=2, ensure_ascii=False)
+    if plain.replace("\n", "").isprintable():
+        assert found == plain
+
+
+@given(st.sampled_from([math.nan, math.inf, -math.inf]))
+def test_what_is_no_number_is_no_json(number):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        as_json({"loss": [number]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -142,7 +143,7 @@ class TrainingRunSpec(Strict):
             raise PydanticCustomError("sweep", "{why}", {"why": why})
         return value
 
-    @property
+    @cached_property
     def portions(self) -> tuple[Portion, ...]:
         """The data sets to train on; at least one."""
         return self.datasets or (Portion(name=self.dataset or ""),)
