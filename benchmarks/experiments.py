@@ -28,7 +28,8 @@ from ftops.experiments.analysis import Look, analyze, wanted
 from ftops.experiments.analysis.stopping_rule import Looking, may_decide
 from ftops.experiments.logs.files import LogFile
 from ftops.experiments.logs.read_files import read
-from ftops.experiments.simulation import STARS, Situation, simulate
+from ftops.experiments.metric_types.rating import STARS
+from ftops.experiments.simulation import Situation, simulate
 from ftops.experiments.spec.design import Design
 from ftops.experiments.spec.experiment import Experiment
 from ftops.statistics.bayes import chance_better

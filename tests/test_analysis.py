@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats as scipy_stats
 from ftops.experiments.analysis import analyze, wanted
 from ftops.experiments.analysis.interim_result import Rows
 from ftops.experiments.analysis.stopping_rule import Looking, rising
+from ftops.experiments.metric_types import METRIC_TYPES
 from tests.looking import DAY, columns, experiment, ratings, three_arms
 
 FIXED = {"targetSamples": 400, "minimumDetectableEffect": 0.3, "rule": "fixed"}
@@ -399,13 +401,16 @@ def test_what_is_wanted_of_the_rows():
         ),
         until=1.8e9,
     )
-    assert found.fields == {
-        "rating": "rating",
-        "solved": "binary",
-        "response_time_ms": "duration",
-        "covariate": "number",
-    }
+    kinds = {"rating": "rating", "solved": "binary", "response_time_ms": "duration", "covariate": "continuous"}
+    assert found.fields == {name: METRIC_TYPES[kind].values for name, kind in kinds.items()}
     assert (found.experiment, found.since, found.until) == ("v2", 1767225600.0, 1.8e9)
+
+
+def test_the_face_stays_a_function_however_often_it_was_called():
+    """Whoever watches an experiment imports it again at every look: no module of the room may have its name."""
+    look(ratings(0.24))
+    again = importlib.import_module("ftops.experiments.analysis")
+    assert again.analyze is analyze
 
 
 def test_the_same_data_is_the_same_look():

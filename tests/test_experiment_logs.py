@@ -22,9 +22,11 @@ from ftops.experiments.assignment import Allocation, Gate, assign, ranges_by_wei
 from ftops.experiments.logs.aggregate import _codes
 from ftops.experiments.logs.files import LogFile, names
 from ftops.experiments.logs.read_files import read
+from ftops.experiments.metric_types import METRIC_TYPES
 
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
-WANTED = Wanted("chat", ALLOCATION, {"rating": "rating", "response_time_ms": "duration"})
+HELD = {name: each.values for name, each in METRIC_TYPES.items()}
+WANTED = Wanted("chat", ALLOCATION, {"rating": HELD["rating"], "response_time_ms": HELD["duration"]})
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 SECRET = "kim@example.com 900101-1234567"
 
@@ -188,7 +190,7 @@ def test_a_nested_field_of_the_same_name_does_not_stand_in(log):
 
 
 def test_known_fields_are_checked_where_they_are_not_wanted(log):
-    wanted = replace(WANTED, fields={"clicked": "binary"})
+    wanted = replace(WANTED, fields={"clicked": HELD["binary"]})
     rows = [
         row(1, clicked=True),
         row(2, clicked=0, rating=9),
@@ -206,13 +208,13 @@ def test_known_fields_are_checked_where_they_are_not_wanted(log):
     [
         ("rating", [1, 5, 4.0, None], [0, 6, 4.5, "4", True]),
         ("binary", [True, False, 1, 0, 1.0, None], [2, "true", 0.5]),
-        ("number", [-1.5, 0, 10**400 // 10**390, None], ["1", True, [1]]),
+        ("continuous", [-1.5, 0, 10**400 // 10**390, None], ["1", True, [1]]),
         ("duration", [0.001, 10**20, None], [0, -1, "1", True]),
         ("count", [0, 7, 7.0, None], [-1, 0.5, "1", True]),
     ],
 )
 def test_what_a_field_may_hold(log, kind, good, bad):
-    wanted = replace(WANTED, fields={"figure": kind})
+    wanted = replace(WANTED, fields={"figure": HELD[kind]})
     found = read([log([row(number, figure=value) for number, value in enumerate([*good, *bad])])], wanted)
     assert (found.rows.kept, found.rows.faulty) == (len(good), len(bad))
     expected = sorted(float(value) for value in good if value is not None)

@@ -19,10 +19,12 @@ from ftops.experiments.assignment import Allocation, assign, ranges_by_weight
 from ftops.experiments.logs.client import ExperimentLog, new_id
 from ftops.experiments.logs.files import LogFile, names
 from ftops.experiments.logs.read_files import read
+from ftops.experiments.metric_types import METRIC_TYPES
 
 ROOT = Path(__file__).parents[1]
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
-WANTED = Wanted("chat", ALLOCATION, {"rating": "rating", "clicked": "binary"})
+HELD = {name: each.values for name, each in METRIC_TYPES.items()}
+WANTED = Wanted("chat", ALLOCATION, {"rating": HELD["rating"], "clicked": HELD["binary"]})
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -158,7 +160,7 @@ def test_a_writer_that_is_killed_costs_no_row_of_others(tmp_path):
     after = place.read_bytes()
     assert after.startswith(before + b"\n")
     assert json.loads(after.splitlines()[-1])["unit"] == "after"
-    found = read([LogFile.named(place)], Wanted("chat", ALLOCATION, {"rating": "rating"}))
+    found = read([LogFile.named(place)], Wanted("chat", ALLOCATION, {"rating": HELD["rating"]}))
     assert found.rows.faulty == 1
     assert found.rows.read == after.count(b"\n")
 

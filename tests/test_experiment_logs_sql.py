@@ -11,9 +11,11 @@ from ftops.errors import ChecksFailed, ExternalError, SpecError
 from ftops.experiments.analysis.observations import Wanted
 from ftops.experiments.assignment import Allocation, assign, ranges_by_weight
 from ftops.experiments.logs.sql import read_sql
+from ftops.experiments.metric_types import METRIC_TYPES
 
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
-WANTED = Wanted("chat", ALLOCATION, {"rating": "rating", "response_time_ms": "duration"})
+RATINGS, DURATIONS = METRIC_TYPES["rating"].values, METRIC_TYPES["duration"].values
+WANTED = Wanted("chat", ALLOCATION, {"rating": RATINGS, "response_time_ms": DURATIONS})
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 SECRET = "kim@example.com"
 
@@ -102,9 +104,9 @@ def test_what_is_missing_is_named(url):
         read_sql(url, "row", WANTED)
     assert error.value.diagnostics[0].hint == "did you mean 'rows'?"
     with pytest.raises(ChecksFailed, match="has no column 'ratings'"):
-        read_sql(url, "rows", Wanted("chat", ALLOCATION, {"ratings": "rating"}))
+        read_sql(url, "rows", Wanted("chat", ALLOCATION, {"ratings": RATINGS}))
     with pytest.raises(ChecksFailed, match="no row is of the experiment 'other'") as error:
-        read_sql(url, "rows", Wanted("other", ALLOCATION, {"rating": "rating"}))
+        read_sql(url, "rows", Wanted("other", ALLOCATION, {"rating": RATINGS}))
     assert "'chat'" in error.value.diagnostics[0].detail
 
 

@@ -12,10 +12,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from ftops.digests import Json
+from ftops.experiments.analysis.outcomes import Sums
 from ftops.experiments.assignment import assign_many
+from ftops.experiments.metric_types import METRIC_TYPES
+from ftops.experiments.metric_types.simulated_field import SimulatedField, decimals
 from ftops.experiments.spec.experiment import Experiment, ExperimentSpec
 from ftops.experiments.spec.metric import Metric
 
@@ -27,10 +30,6 @@ if TYPE_CHECKING:
 
 ALIKE: Final = 0.3
 """How much of the variance of satisfaction is between units: the correlation of two rows of one unit."""
-STARS: Final = (-1.405, -0.915, -0.305, 0.524)
-"""Satisfaction from which a row is worth 2, 3, 4, 5 stars: 8, 10, 20, 32 and 30 % of the rows, which is 3.66 on average."""
-HAPPENS: Final = 1.0
-"""Satisfaction from which a binary field is true: 16 % of the rows."""
 MORE_ROWS: Final = 2.5
 """Rows of a unit of usual activity beyond its first one."""
 ACTIVITY: Final = 0.8
@@ -51,8 +50,6 @@ BLOCK: Final = 10_000
 RESERVED: Final = frozenset(
     ("id", "experiment", "unit", "arm", "time", "query", "response", "feedback", "simulated"),
 )
-
-_Kind = Literal["rating", "binary", "continuous", "duration", "count", "whole", "part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,55 +96,28 @@ def simulate(experiment: Experiment, situation: Situation) -> Iterator[dict[str,
 # ---------------------------------------------------------------------------------------------------- fields
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A field of a row; `sign` is -1 where less of it is better. A part is one of `whole`, a field too."""
-
-    name: str
-    kind: _Kind
-    sign: int
-    whole: str = ""
-
-
-def _fields(spec: ExperimentSpec) -> dict[str, _Field]:
+def _fields(spec: ExperimentSpec) -> dict[str, SimulatedField]:
     """Every figure of a row by its name. What several metrics read is made for the first of them."""
-    fields: dict[str, _Field] = {}
+    fields: dict[str, SimulatedField] = {}
     for metric in spec.metrics:
-        sign = 1 if metric.direction == "increase" else -1
-        if metric.type == "ratio":
-            above, below = metric.fields
-            fields.setdefault(below, _Field(below, "whole", 1))
-            fields.setdefault(above, _Field(above, "part", sign, below))
-        else:
-            fields.setdefault(metric.name, _Field(metric.name, metric.type, sign))
-    fields.setdefault("rating", _Field("rating", "rating", 1))
-    fields.setdefault("response_time_ms", _Field("response_time_ms", "duration", -1))
+        for each in metric.metric_type.simulated(metric.fields, 1 if metric.direction == "increase" else -1):
+            fields.setdefault(each.name, each)
+    for name, each in _well_known().items():
+        fields.setdefault(name, each)
     for name in fields:
         if name in RESERVED or name == spec.covariate:
             raise ValueError(f"a metric is read from {name!r}, which is another column of a log row")
     return fields
 
 
-def _column(each: _Field, satisfaction: Floats, columns: Mapping[str, Floats], chance: Floats) -> Floats:
-    """The values of a field, by the satisfaction with it."""
-    import numpy as np
-
-    lean = each.sign * satisfaction
-    match each.kind:
-        case "rating":
-            return np.searchsorted(STARS, lean).astype(np.float64) + 1
-        case "binary":
-            return (lean > HAPPENS).astype(np.float64)
-        case "continuous":
-            return 10 + 2 * lean
-        case "duration":
-            return np.asarray(900 * np.exp(0.6 * lean))
-        case "count":
-            return np.floor(np.exp(0.4 + 0.7 * lean))
-        case "whole":
-            return 1 + np.floor(np.exp(0.7 + 0.6 * lean))
-        case "part":
-            return np.asarray(np.floor(columns[each.whole] / (1 + np.exp(-lean)) + chance))
+def _well_known() -> dict[str, SimulatedField]:
+    """The fields that the rows of every experiment have."""
+    return {
+        name: each
+        for metric_type in METRIC_TYPES.values()
+        for name, sign in metric_type.well_known.items()
+        for each in metric_type.simulated((name,), sign)
+    }
 
 
 # ---------------------------------------------------------------------------------------------------- people
@@ -182,14 +152,14 @@ class _People:
         noise = _stream(self.seed, "covariate").standard_normal(len(self.level))
         return 10 + 2 * (BEFORE * self.level + math.sqrt(1 - BEFORE**2) * noise)
 
-    def columns(self, fields: Mapping[str, _Field], moved: Mapping[str, Floats | float]) -> dict[str, Floats]:
+    def columns(self, fields: Mapping[str, SimulatedField], moved: Mapping[str, Floats | float]) -> dict[str, Floats]:
         """The values of every field, where satisfaction with some of them is `moved`."""
         columns: dict[str, Floats] = {}
         for each in fields.values():  # a whole stands before its part
             draw = _stream(self.seed, f"field {each.name}")
             around = math.sqrt(1 - ALIKE) * draw.standard_normal(len(self.whose))
             satisfaction = math.sqrt(ALIKE) * self.level[self.whose] + around + moved.get(each.name, 0.0)
-            columns[each.name] = _column(each, satisfaction, columns, draw.random(len(self.whose)))
+            columns[each.name] = each.draw(each.sign * satisfaction, columns, draw.random(len(self.whose)))
         return columns
 
 
@@ -208,7 +178,7 @@ def _moved_field(metric: Metric) -> str:
     return metric.fields[0]
 
 
-def _shift(metric: Metric, fields: Mapping[str, _Field], situation: Situation) -> float:
+def _shift(metric: Metric, fields: Mapping[str, SimulatedField], situation: Situation) -> float:
     """How far satisfaction must move for the effect that is asked for, found in a large population by bisection."""
     import numpy as np
 
@@ -221,9 +191,11 @@ def _shift(metric: Metric, fields: Mapping[str, _Field], situation: Situation) -
     def figures(shift: float) -> Floats:
         columns = crowd.columns(needed, {_moved_field(metric): shift})
         for name, each in needed.items():
-            if each.kind == "rating":
+            if each.bad is not None:
                 columns[name][crowd.chance >= situation.rated] = np.nan
-        return _figures(metric, columns, crowd.whose)
+        sums = Sums.empty(metric, CROWD)
+        sums.add(crowd.whose, tuple(columns[name] for name in metric.fields))
+        return metric.metric_type.linear(sums.outcomes(np.zeros(CROWD, np.int8)).of(0))
 
     before = figures(0.0)
     if len(before) < 2 or not before.var():
@@ -244,32 +216,11 @@ def _shift(metric: Metric, fields: Mapping[str, _Field], situation: Situation) -
     return (low + high) / 2
 
 
-def _figures(metric: Metric, columns: Mapping[str, Floats], whose: NDArray[np.int64]) -> Floats:
-    """One figure for each unit that has one, as the analysis makes it; of a ratio linearised, of a duration in logarithms."""
-    import numpy as np
-
-    if metric.type == "ratio":
-        above, below = (np.bincount(whose, np.nan_to_num(columns[name])) for name in metric.fields)
-        ratio = above.sum() / below.sum()
-        return np.asarray(ratio + (above - ratio * below) / below.mean())
-    values = np.log(columns[metric.name]) if metric.type == "duration" else columns[metric.name]
-    there = ~np.isnan(values)
-    rows, total = np.bincount(whose[there]), np.bincount(whose[there], values[there])
-    rows, total = rows[rows > 0], total[rows > 0]
-    match metric.by_unit:
-        case "mean":
-            return np.asarray(total / rows)
-        case "any":
-            return (total > 0).astype(np.float64)
-        case _:
-            return total.astype(np.float64)
-
-
 # ------------------------------------------------------------------------------------------------------ rows
 
 
 def _rows(
-    experiment: Experiment, situation: Situation, fields: Mapping[str, _Field], shift: float
+    experiment: Experiment, situation: Situation, fields: Mapping[str, SimulatedField], shift: float
 ) -> Iterator[dict[str, Json]]:
     import numpy as np
 
@@ -288,11 +239,11 @@ def _rows(
     times = _times(people, situation)
     order = np.argsort(times, kind="stable")
     order = order[((arm >= 0) & ~lost)[people.whose[order]]]
-    kinds: dict[str, _Kind] = {name: each.kind for name, each in fields.items()}
+    plainly = {name: each.plain for name, each in fields.items()}
     for first in range(0, len(order), BLOCK):
         block = order[first : first + BLOCK]
         moments = np.datetime_as_string(times[block].astype("datetime64[ms]"), unit="ms", timezone="UTC").tolist()
-        plain = [_plain(kinds.get(name, "continuous"), values[block]) for name, values in columns.items()]
+        plain = [plainly.get(name, decimals)(values[block]) for name, values in columns.items()]
         rows = zip(people.whose[block].tolist(), moments, *plain, strict=True)
         for number, (unit, moment, *figures) in enumerate(rows, first + 1):
             yield {
@@ -307,7 +258,7 @@ def _rows(
 
 
 def _logged(
-    each: _Field,
+    each: SimulatedField,
     values: Floats,
     spec: ExperimentSpec,
     situation: Situation,
@@ -317,12 +268,12 @@ def _logged(
     """The values of a field that come into the log: ratings that are given, times as they are measured."""
     import numpy as np
 
-    if each.name == "response_time_ms" or (each.kind == "duration" and each.name != spec.metric.name):
+    usual = _well_known().get(each.name)  # whatever a spec takes it for
+    if (usual is not None and usual.slowed) or (each.slowed and each.name != spec.metric.name):
         values = np.where(treated, situation.slower * values, values)
-    if each.kind != "rating":
+    if each.bad is None:
         return values
-    unhappy = values <= 2 if each.sign > 0 else values >= 4
-    often = np.where(treated & unhappy, situation.unhappy, 1.0) * situation.rated
+    often = np.where(treated & each.bad(values), situation.unhappy, 1.0) * situation.rated
     return np.where(people.chance < often, values, np.nan)
 
 
@@ -335,18 +286,3 @@ def _times(people: _People, situation: Situation) -> NDArray[np.int64]:
     later[np.flatnonzero(np.diff(people.whose, prepend=-1))] = 0.0
     start = datetime.fromisoformat(situation.start).timestamp() * 1000
     return (start + (arrival + (1 - arrival) * later) * situation.days * 86_400_000).astype(np.int64)
-
-
-def _plain(kind: _Kind, values: Floats) -> list[Json]:
-    """Values as JSON has them."""
-    match kind:
-        case "rating":
-            return [None if math.isnan(each) else int(each) for each in values.tolist()]
-        case "binary":
-            return [each == 1 for each in values.tolist()]
-        case "count" | "whole" | "part":
-            return [int(each) for each in values.tolist()]
-        case "duration":
-            return [max(round(each, 1), 0.1) for each in values.tolist()]
-        case "continuous":
-            return [round(each, 3) for each in values.tolist()]

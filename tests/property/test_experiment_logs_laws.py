@@ -21,8 +21,12 @@ from ftops.experiments.logs.hashes import hashes
 from ftops.experiments.logs.jsonl import read_block
 from ftops.experiments.logs.read_files import read
 from ftops.experiments.logs.row_schema import Rules, microseconds
+from ftops.experiments.metric_types import METRIC_TYPES
 
-FIELDS = MappingProxyType({"rating": "rating", "clicked": "binary", "cost": "number", "tokens": "count"})
+HELD = {name: each.values for name, each in METRIC_TYPES.items()}
+FIELDS = MappingProxyType(
+    {"rating": HELD["rating"], "clicked": HELD["binary"], "cost": HELD["continuous"], "tokens": HELD["count"]}
+)
 RULES = Rules("chat", ("a", "b"), FIELDS)
 ALLOCATION = Allocation("chat", ranges_by_weight({"a": 5000, "b": 5000}))
 
@@ -159,7 +163,7 @@ def observed(folder, files):
         place = Path(folder) / f"{number}.jsonl"
         place.write_text("".join(json.dumps(each) + "\n" for each in found))
         made.append(LogFile.named(place))
-    wanted = Wanted("chat", ALLOCATION, {"rating": "rating"}, since=60.0, until=180.0)
+    wanted = Wanted("chat", ALLOCATION, {"rating": HELD["rating"]}, since=60.0, until=180.0)
     found = read(made, wanted)
     columns = [found.unit, found.day, *found.values.values()]
     rows = sorted(zip(*(map(repr, column.tolist()) for column in columns), strict=True))

@@ -1,7 +1,8 @@
 """What an experiment's data says, and what may be concluded from it. Pure.
 
-`observations` are the rows as columns, `outcomes` one figure a unit, `compare` effects, `rules` when they may be called
-results, `validity` whether the data may be believed, `verdict` what follows, `look` the value that keeps it all.
+`observations` are the rows as columns, `outcomes` one figure a unit, `compare` effects, `stopping_rule` when they may be
+called results, `validity` whether the data may be believed, `verdict` what follows, `make_result` all of it in turn, and
+`interim_result` the value that keeps it. No module of the room is called `analyze`: it would take the function's place.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def analyze(
 
     `fractions` are parts of the target at which it was looked at before, where nothing else is known of these looks.
     """
-    from ftops.experiments.analysis.analyze import (
+    from ftops.experiments.analysis.make_result import (
         take,  # numpy and scipy: whoever only reads records does not wait for them
     )
 

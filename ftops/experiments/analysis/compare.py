@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ftops.experiments.analysis.interim_result import Comparison
+from ftops.experiments.metric_types.figures import Measured
 from ftops.experiments.spec.metric import Guardrail, Metric
 
 if TYPE_CHECKING:
     from ftops.experiments.analysis.outcomes import Outcomes
     from ftops.experiments.analysis.stopping_rule import Judged, Looking
     from ftops.statistics.effects import Effect
-    from ftops.statistics.sample import Sample
 
-_WIDEST: Final = 100.0
-"""Of an interval of logarithms: an early look may exclude nothing, and the exponential of that is no number."""
 Role = Literal["primary", "secondary", "guardrail"]
 
 
@@ -29,31 +26,9 @@ class Pair:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The effect of an arm on the scale that is tested (of a duration: of logarithms), and the samples behind it."""
-
-    effect: Effect
-    arm: Sample
-    baseline: Sample
-
-
 def measure(outcomes: Outcomes, pair: Pair) -> Measured:
     """The effect of an arm against the baseline, by the test that belongs to the metric."""
-    from ftops.statistics import effects
-    from ftops.statistics.sample import Sample
-
-    metric = outcomes.metric
-    one, other = outcomes.of(pair.arm), outcomes.of(pair.baseline)
-    if metric.type == "ratio":
-        below, other_below = outcomes.below_of(pair.arm), outcomes.below_of(pair.baseline)
-        samples = effects.ratio_sample(one, below), effects.ratio_sample(other, other_below)
-        return Measured(effects.ratio(one, below, other, other_below), *samples)
-    samples = Sample.of(one), Sample.of(other)
-    if metric.type == "binary" and metric.by_unit == "any":
-        counts = len(one), int(one.sum()), len(other), int(other.sum())
-        return Measured(effects.proportions(*counts), *samples)
-    return Measured(effects.welch(*samples), *samples)
+    return outcomes.metric.metric_type.measure(outcomes.of(pair.arm), outcomes.of(pair.baseline))
 
 
 def sign_of(metric: Metric) -> int:
@@ -65,8 +40,7 @@ def compare(outcomes: Outcomes, measured: Measured, pair: Pair, role: Role, look
     """What is known of an arm against the baseline in one metric."""
     metric, effect = outcomes.metric, measured.effect
     judged = looking.judge(effect)
-    if metric.type == "duration" and judged.interval is not None and max(map(abs, judged.interval)) > _WIDEST:
-        judged = replace(judged, interval=None)
+    judged = replace(judged, interval=metric.metric_type.reportable(judged.interval))
     found = Comparison(
         arm=pair.names[pair.arm],
         baseline=pair.names[pair.baseline],
@@ -79,8 +53,8 @@ def compare(outcomes: Outcomes, measured: Measured, pair: Pair, role: Role, look
     )
     if effect.estimate is None or effect.p_value is None:
         return found
-    log = metric.type == "duration"
-    figures = _of_logarithms(effect.estimate, judged) if log else _of_means(measured, judged, looking)
+    level = judged.level or looking.design.alpha
+    figures: dict[str, object] = metric.metric_type.difference(measured, judged.interval, level)._asdict()
     if isinstance(metric, Guardrail):
         figures |= _guarded(measured, judged, metric)
     return found.model_copy(update=figures | _more(outcomes, measured, pair))
@@ -93,32 +67,9 @@ def outcome(judged: Judged, effect: Effect, metric: Metric) -> Literal["better",
     return "better" if sign_of(metric) * effect.estimate > 0 else "worse"
 
 
-def _of_logarithms(estimate: float, judged: Judged) -> dict[str, object]:
-    """Of a duration: the ratio of the geometric means."""
-    span = judged.interval
-    return {
-        "effect": math.exp(estimate),
-        "ci": None if span is None else (math.exp(span[0]), math.exp(span[1])),
-        "relative_effect": math.expm1(estimate),
-        "relative_ci": None if span is None else (math.expm1(span[0]), math.expm1(span[1])),
-    }
-
-
-def _of_means(measured: Measured, judged: Judged, looking: Looking) -> dict[str, object]:
-    from ftops.statistics.effects import relative
-
-    share, span = relative(measured.effect, measured.arm, measured.baseline, judged.level or looking.design.alpha)
-    return {
-        "effect": measured.effect.estimate,
-        "ci": judged.interval,
-        "relative_effect": share,
-        "relative_ci": None if judged.interval is None else span,
-    }
-
-
 def _more(outcomes: Outcomes, measured: Measured, pair: Pair) -> dict[str, object]:
     """What stands beside the test: the standardised difference, the rank test, and what a flat prior says."""
-    from ftops.statistics import bayes, effects, rank_tests
+    from ftops.statistics import bayes, effects
 
     metric, effect = outcomes.metric, measured.effect
     more: dict[str, object] = {}
@@ -128,11 +79,10 @@ def _more(outcomes: Outcomes, measured: Measured, pair: Pair) -> dict[str, objec
             "chance_better": bayes.chance_better(gain, effect.se),
             "expected_loss": bayes.expected_loss(gain, effect.se),
         }
-    if metric.type not in ("binary", "ratio"):
+    if metric.metric_type.in_deviations:
         more["standardized"] = effects.cohens_d(measured.arm, measured.baseline)
-    if metric.type == "rating":
-        more["rank_p_value"] = rank_tests.rank_test(outcomes.of(pair.arm), outcomes.of(pair.baseline))
-    return more
+    by_ranks = metric.metric_type.rank_p_value(outcomes.of(pair.arm), outcomes.of(pair.baseline))
+    return more if by_ranks is None else {**more, "rank_p_value": by_ranks}
 
 
 def _guarded(measured: Measured, judged: Judged, metric: Guardrail) -> dict[str, object]:
@@ -155,9 +105,5 @@ def _guarded(measured: Measured, judged: Judged, metric: Guardrail) -> dict[str,
 
 def _harm(change: float | None, measured: Measured, metric: Metric) -> float | None:
     """How much worse a change is, as a share of the baseline's mean (below 0: better); None where that mean is 0."""
-    if change is None:
-        return None
-    if metric.type == "duration":
-        return -sign_of(metric) * math.expm1(change)
-    mean = abs(measured.baseline.mean)
-    return -sign_of(metric) * change / mean if mean > 0 else None
+    share = None if change is None else metric.metric_type.share(change, measured.baseline)
+    return None if share is None else -sign_of(metric) * share

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ftops.experiments.analysis.compare import Pair, measure
 from ftops.experiments.analysis.interim_result import Day, Distribution
 from ftops.experiments.analysis.outcomes import Outcomes, Sums, adjusted, columns_of, covariate
+from ftops.experiments.metric_types.spread import Histogram, Levels
 from ftops.experiments.spec.metric import Metric
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ def _effect(outcomes: Outcomes, pair: Pair, looking: Looking) -> tuple[float, fl
 
 
 def distributions(spec: ExperimentSpec, observations: Observations) -> tuple[Distribution, ...]:
-    """How the values of ratings, durations and plain numbers spread over the rows of each arm."""
+    """How the values of a metric spread over the rows of each arm, where its type says how they are counted."""
     metrics: dict[str, Metric] = {}
     for metric in (spec.metric, *spec.secondary, *spec.guardrails):
-        if metric.type in ("rating", "duration", "continuous"):
+        if metric.metric_type.spread is not None:
             metrics.setdefault(metric.name, metric)
     found = (_distribution(metric, observations) for metric in metrics.values())
     return tuple(each for each in found if each is not None)
@@ -119,10 +120,25 @@ def _distribution(metric: Metric, observations: Observations) -> Distribution | 
     if not len(values):
         return None
     arm = observations.arm[unit]
-    if metric.type == "rating":
-        shares = _shares(observations, arm, values.astype(np.int16) - 1, 5)
-        return Distribution(metric=metric.name, labels=("1", "2", "3", "4", "5"), shares=shares)
-    log = metric.type == "duration"
+    match metric.metric_type.spread:
+        case Levels(labels, lowest):
+            shares = _shares(observations, arm, values.astype(np.int16) - lowest, len(labels))
+            return Distribution(metric=metric.name, labels=labels, shares=shares)
+        case Histogram() as histogram:
+            found = _histogram(histogram, observations, arm, values)
+            quantiles = _quantiles(observations, arm, unit, values) if histogram.quantiles else {}
+            return Distribution(metric=metric.name, quantiles=quantiles, **found)
+        case None:
+            return None
+
+
+def _histogram(
+    histogram: Histogram, observations: Observations, arm: NDArray[np.int8], values: NDArray[np.float64]
+) -> dict[str, Any]:
+    """The labels and edges of the bins, and the share of each arm's rows in them."""
+    import numpy as np
+
+    log = histogram.logarithms
     place = np.log(values) if log else values.copy()
     ends = _ends_of(place)
     edges = np.linspace(*ends, BINS + 1)
@@ -131,13 +147,11 @@ def _distribution(metric: Metric, observations: Observations) -> Distribution | 
     np.clip(place, 0, BINS - 1, out=place)
     shares = _shares(observations, arm, place.astype(np.int16), BINS)
     edges = np.exp(edges) if log else edges
-    return Distribution(
-        metric=metric.name,
-        labels=tuple(f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)),
-        edges=tuple(float(f"{edge:.6g}") for edge in edges),
-        shares=shares,
-        quantiles=_quantiles(observations, arm, unit, values) if log else {},
-    )
+    return {
+        "labels": tuple(f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)),
+        "edges": tuple(float(f"{edge:.6g}") for edge in edges),
+        "shares": shares,
+    }
 
 
 def _ends_of(values: NDArray[np.float64]) -> tuple[float, float]:

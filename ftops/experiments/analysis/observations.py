@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 
 from ftops.datasets.finding import Finding
 from ftops.experiments.analysis.interim_result import Rows
 from ftops.experiments.assignment import Allocation
+from ftops.experiments.metric_types.values import NUMBERS, Values
 from ftops.experiments.spec.experiment import Experiment
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-FieldType = Literal["rating", "binary", "number", "duration", "count"]
-"""What a field of a row may hold: 1..5 in whole numbers; true, false, 1 or 0; a finite number; one above 0; a whole
-number from 0 on. Each may be null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class Wanted:
 
     experiment: str
     allocation: Allocation
-    fields: Mapping[str, FieldType]
+    fields: Mapping[str, Values]
     since: float | None = None
     until: float | None = None
 
@@ -63,22 +60,12 @@ class Observations:
         return len(self.arm)
 
 
-_FIELD_TYPES: Final[Mapping[str, FieldType]] = {
-    "rating": "rating",
-    "binary": "binary",
-    "continuous": "number",
-    "duration": "duration",
-    "count": "count",
-    "ratio": "number",
-}
-
-
 def wanted(experiment: Experiment, since: float | None = None, until: float | None = None) -> Wanted:
     """The rows that an experiment is decided by: from its period, and from `since` until before `until` within it."""
     spec = experiment.spec
-    fields = {field: _FIELD_TYPES[metric.type] for metric in spec.metrics for field in metric.fields}
+    fields = {field: metric.metric_type.values for metric in spec.metrics for field in metric.fields}
     if spec.covariate is not None:
-        fields.setdefault(spec.covariate, "number")
+        fields.setdefault(spec.covariate, NUMBERS)
     start, end = seconds(spec.period.start), seconds(spec.period.end)
     return Wanted(
         experiment.metadata.name,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ftops.experiments.metric_types.figures import Figures
 from ftops.experiments.spec.metric import Metric
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class Outcomes:
     """The units that have an outcome of a metric: the index of their arm, their figure `y`, and `unit`, which they are.
 
     The figure of a duration is the mean of its logarithms. Of a ratio `y` is the numerator and `below` the denominator.
+    `adjusted`: what a covariate explains was taken out.
     """
 
     metric: Metric
@@ -26,18 +28,13 @@ class Outcomes:
     unit: NDArray[np.int64]
     y: NDArray[np.float64]
     below: NDArray[np.float64] | None = None
+    adjusted: bool = False
 
-    def of(self, arm: int) -> NDArray[np.float64]:
+    def of(self, arm: int) -> Figures:
         """The figures of the units in one arm."""
-        figures: NDArray[np.float64] = self.y[self.arm == arm]
-        return figures
-
-    def below_of(self, arm: int) -> NDArray[np.float64]:
-        """The denominators of the units in one arm."""
-        if self.below is None:
-            raise TypeError(f"{self.metric.name} is no ratio")
-        denominators: NDArray[np.float64] = self.below[self.arm == arm]
-        return denominators
+        mine = self.arm == arm
+        below = None if self.below is None else self.below[mine]
+        return Figures(self.y[mine], self.metric.by_unit, below, self.adjusted)
 
 
 @dataclass(slots=True)
@@ -53,10 +50,10 @@ class Sums:
     def empty(cls, metric: Metric, units: int) -> Sums:
         import numpy as np
 
-        below = np.zeros(units) if metric.type == "ratio" else None
+        below = np.zeros(units) if metric.metric_type.of_parts else None
         return cls(metric, np.zeros(units), np.zeros(units), below)
 
-    def add(self, unit: NDArray[np.int32], columns: tuple[NDArray[np.float64], ...]) -> None:
+    def add(self, unit: NDArray[np.signedinteger[Any]], columns: tuple[NDArray[np.float64], ...]) -> None:
         """Adds rows: of each the index of its unit, and its value in each field of the metric."""
         import numpy as np
 
@@ -66,7 +63,7 @@ class Sums:
         if not whole.all():
             unit, columns = unit[whole], tuple(column[whole] for column in columns)
         units = len(self.count)
-        values = np.log(columns[0]) if self.metric.type == "duration" else columns[0]
+        values = self.metric.metric_type.analysed(columns[0])
         self.count += np.bincount(unit, minlength=units)
         self.total += np.bincount(unit, weights=values, minlength=units)
         if self.below is not None:
@@ -106,10 +103,12 @@ def adjusted(found: Outcomes, before: NDArray[np.float64] | None) -> tuple[Outco
     variance that was; as it is where there is no such figure, and for a ratio."""
     from ftops.statistics.cuped import adjust
 
-    if before is None or found.below is not None or len(found.y) < 3:
+    if before is None or found.below is not None:
         return found, None
+    if len(found.y) < 3:
+        return replace(found, adjusted=True), None
     figures, reduction = adjust(found.y, before[found.unit], found.arm)
-    return replace(found, y=figures), reduction
+    return replace(found, y=figures, adjusted=True), reduction
 
 
 def covariate(field: str | None, observations: Observations) -> NDArray[np.float64] | None:

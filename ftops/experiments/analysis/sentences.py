@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from ftops.display.numbers import fixed, p_is, percent, places_for, trimmed
+from ftops.display.numbers import p_is, percent
 from ftops.experiments.analysis.interim_result import Comparison
 from ftops.experiments.analysis.stopping_rule import Looking
+from ftops.experiments.metric_types.figures import Difference
 from ftops.experiments.spec.experiment import ExperimentSpec
 
 
 def plural(count: int, noun: str) -> str:
     """`1 user`, `1,234 users`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def amount(effect: float, spec: ExperimentSpec) -> str:
-    """The smallest effect that matters, on its scale."""
-    if spec.metric.type == "binary":
-        return f"{trimmed(effect * 100)} percentage points"
-    return trimmed(effect) if spec.metric.type == "ratio" else f"{trimmed(effect, 3)} standard deviations"
 
 
 def so_far(looking: Looking) -> str:
@@ -37,23 +31,9 @@ def arm_sentence(found: Comparison, spec: ExperimentSpec) -> str:
     if found.effect is None or found.p_value is None:
         return f"{found.arm} against {found.baseline}: {found.metric} has no spread or no values, so nothing can be tested."
     verb = {"better": "is better", "worse": "is worse", "open": "can't be told apart yet"}[found.outcome]
-    return f"{found.arm} against {found.baseline}: {_size(found, spec.metric.type)}; it {verb} ({p_is(found.p_value)})."
-
-
-def _size(found: Comparison, kind: str) -> str:
-    effect, ci = found.effect or 0.0, found.ci
-    if kind == "duration":
-        text = f"{found.metric} is {percent(effect - 1, sign=True)}"
-        span = None if ci is None else f"{percent(ci[0] - 1, sign=True)} to {percent(ci[1] - 1, sign=True)}"
-        return text if span is None else f"{text} (interval {span})"
-    scale, unit = (100, " percentage points") if kind == "binary" else (1, "")
-    places = 3 if ci is None else places_for((ci[1] - ci[0]) / 2 * scale)
-    text = f"{found.metric} is {fixed(effect * scale, places, sign=True)}{unit}"
-    if found.relative_effect is not None:
-        text += f", that is {percent(found.relative_effect, sign=True)}"
-    if ci is None:
-        return text
-    return f"{text} (interval {' to '.join(fixed(end * scale, places, sign=True) for end in ci)})"
+    shown = Difference(found.effect, found.ci, found.relative_effect, found.relative_ci)
+    size = spec.metric.metric_type.size(found.metric, shown)
+    return f"{found.arm} against {found.baseline}: {size}; it {verb} ({p_is(found.p_value)})."
 
 
 def guardrail_sentence(found: Comparison) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ftops.experiments.analysis.interim_result import Comparison, Verdict
-from ftops.experiments.analysis.sentences import amount, arm_sentence, guardrail_sentence, plural, so_far
+from ftops.experiments.analysis.sentences import arm_sentence, guardrail_sentence, plural, so_far
 from ftops.experiments.analysis.stopping_rule import Looking, may_decide
 from ftops.experiments.spec.design import FEWEST_UNITS
 from ftops.experiments.spec.experiment import ExperimentSpec
@@ -77,9 +77,8 @@ def _decide(spec: ExperimentSpec, found: Found, looking: Looking, effects: tuple
         return Decision("inconclusive", (reason, *effects, *guards), final=len(out) == len(found.primary))
     alike = complete and all(found.within.get(each.arm, False) for each in found.primary)
     if alike and found.smallest is not None:
-        reason = (
-            f"There is no difference that matters: all of the interval lies within ±{amount(found.smallest, spec)}."
-        )
+        amount = spec.metric.metric_type.amount(found.smallest)
+        reason = f"There is no difference that matters: all of the interval lies within ±{amount}."
         return Decision("no-difference", (reason, *effects, *guards), final=True)
     last = complete and spec.design.rule != "always-valid"
     reason = (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from ftops.experiments.analysis.observations import FieldType
+    from ftops.experiments.metric_types.values import Values
 
 SHOWN: Final = 20
 """Faults that are listed; all are counted."""
@@ -136,8 +136,8 @@ def judge_block(block: Block, rules: Rules) -> Part:
     time, fine = _time(block.columns.get("time"), block.rows)
     sound &= fine
     values: dict[str, NDArray[np.float64]] = {}
-    for name, kind in rules.checks:
-        found, fine = _values(block, name, kind)
+    for name, allowed in rules.checks:
+        found, fine = _values(block, name, allowed)
         values.setdefault(name, found)
         sound &= fine
     simulated, said = _flags(block)
@@ -251,7 +251,7 @@ def _time(column: pa.Array | None, rows: int) -> tuple[NDArray[np.int64], NDArra
     return found, counted.is_valid().to_numpy(zero_copy_only=False) & within
 
 
-def _values(block: Block, name: str, kind: FieldType) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _values(block: Block, name: str, allowed: Values) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The numbers, NaN for null, and which of them hold."""
     import numpy as np
     import pyarrow as pa
@@ -261,21 +261,11 @@ def _values(block: Block, name: str, kind: FieldType) -> tuple[NDArray[np.float6
         return np.full(block.rows, np.nan), np.ones(block.rows, np.bool_)
     if pa.types.is_boolean(column.type):
         values = column.cast(pa.uint8()).cast(pa.float64()).to_numpy(zero_copy_only=False)
-        return values, np.isnan(values) if kind != "binary" else np.ones(block.rows, np.bool_)
+        return values, np.ones(block.rows, np.bool_) if allowed.booleans else np.isnan(values)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return np.full(block.rows, np.nan), column.is_null().to_numpy(zero_copy_only=False)
     values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    match kind:
-        case "rating":
-            sound = (values >= 1) & (values <= 5) & (values == np.floor(values))
-        case "binary":
-            sound = (values == 0) | (values == 1)
-        case "number":
-            sound = np.isfinite(values)
-        case "duration":
-            sound = (values > 0) & (values < np.inf)
-        case "count":
-            sound = (values >= 0) & (values < np.inf) & (values == np.floor(values))
+    sound = allowed.fit(values)
     if column.null_count:
         sound |= column.is_null().to_numpy(zero_copy_only=False)
     return values, sound

@@ -125,7 +125,7 @@ def _judged(numbered: tuple[NDArray[np.int64], pa.RecordBatch], rules: Rules) ->
     numbers, batch = numbered
     cells = {name: batch[name].view(pa.string()) for name in batch.schema.names}
     kinds = dict.fromkeys(REQUIRED, "") | dict.fromkeys((*rules.fields, *KNOWN), "number")
-    kinds |= {name: "binary" for name, kind in rules.fields.items() if kind == "binary"} | {FLAG: "flag"}
+    kinds |= {name: "boolean" for name, values in rules.fields.items() if values.booleans} | {FLAG: "flag"}
     columns = {name: _converted(column, kinds[name]) for name, column in cells.items()}
 
     def unsure(name: str, null: NDArray[np.bool_]) -> NDArray[np.bool_]:

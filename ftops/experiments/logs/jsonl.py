@@ -169,11 +169,12 @@ def _may_be_deep(data: NDArray[np.uint8], starts: NDArray[np.int64]) -> bool:
 
 
 def _schema(raw: bytes, rules: Rules) -> pa.Schema:
-    """What a column must hold for the block to be parsed at once. A binary field is told by the first row that has it."""
+    """What a column must hold for the block to be parsed at once. A field that may hold
+    booleans is told by the first row that has it."""
     import pyarrow as pa
 
     kinds: dict[str, pa.DataType] = {name: pa.float64() for name in (*rules.fields, *KNOWN)}
-    unknown = {name for name, kind in rules.fields.items() if kind == "binary"}
+    unknown = {name for name, values in rules.fields.items() if values.booleans}
     start = 0
     while unknown and start < len(raw):
         end = raw.index(b"\n", start)

@@ -125,8 +125,9 @@ def _expected(name: str, kind: pa.DataType, rules: Rules) -> str:
     text = kinds.is_string(inner) or kinds.is_large_string(inner) or kinds.is_string_view(inner)
     plain = kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_null(kind)
     if name in (*KNOWN, *rules.fields):
-        binary = rules.fields.get(name) == "binary"
-        fits, expected = plain or (binary and kinds.is_boolean(kind)), "numbers or booleans" if binary else "numbers"
+        values = rules.fields.get(name)
+        booleans = values is not None and values.booleans
+        fits, expected = plain or (booleans and kinds.is_boolean(kind)), f"numbers{' or booleans' if booleans else ''}"
     elif name == "time":
         fits, expected = text or kinds.is_timestamp(kind), "timestamps or text"
     elif name == FLAG:

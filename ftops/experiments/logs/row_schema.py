@@ -13,24 +13,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ftops.experiments.metric_types import METRIC_TYPES
+
 if TYPE_CHECKING:
-    from ftops.experiments.analysis.observations import FieldType
+    from ftops.experiments.metric_types.values import Values
 
 REQUIRED: Final = ("experiment", "id", "unit", "arm", "time")
 """Fields that each row has."""
 TEXTS: Final = ("query", "response", "feedback")
 """Fields that hold text or null, and are not looked at any further."""
 FLAG: Final = "simulated"
-KNOWN: Final[Mapping[str, FieldType]] = {"rating": "rating", "response_time_ms": "duration"}
+KNOWN: Final[Mapping[str, Values]] = {name: each.values for each in METRIC_TYPES.values() for name in each.well_known}
 """Fields that mean the same in every experiment: checked wherever they are."""
-
-EXPECTED: Final[Mapping[FieldType, str]] = {
-    "rating": "a whole number from 1 to 5",
-    "binary": "true, false, 1 or 0",
-    "number": "a finite number",
-    "duration": "a finite number above 0",
-    "count": "a whole number from 0 on",
-}
 
 _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:(\.\d{1,6})\d{0,3})?(?:[Zz]|([+-]\d\d:\d\d))", re.ASCII
@@ -71,13 +65,13 @@ class Rules:
 
     experiment: str
     arms: Sequence[str] | None
-    fields: Mapping[str, FieldType]
+    fields: Mapping[str, Values]
 
     @property
-    def checks(self) -> Iterator[tuple[str, FieldType]]:
+    def checks(self) -> Iterator[tuple[str, Values]]:
         """The fields that are checked where they are, with what they must hold."""
         yield from KNOWN.items()
-        yield from ((name, kind) for name, kind in self.fields.items() if KNOWN.get(name) != kind)
+        yield from ((name, values) for name, values in self.fields.items() if KNOWN.get(name) is not values)
 
 
 def judge(row: object, rules: Rules) -> Row | Foreign | Fault:
@@ -110,7 +104,8 @@ def judge(row: object, rules: Rules) -> Row | Foreign | Fault:
         arm,
         moment,
         tuple(
-            number(row[name], kind) or 0.0 if row[name] is not None else math.nan for name, kind in rules.fields.items()
+            number(row[name], values) or 0.0 if row[name] is not None else math.nan
+            for name, values in rules.fields.items()
         ),
         row.get(FLAG) is True,
     )
@@ -120,10 +115,10 @@ def _values_fault(row: Mapping[Any, Any], rules: Rules) -> Fault | None:
     for name in rules.fields:
         if name not in row:
             return Fault(name, "the field is missing: expected a value, or null where there is none")
-    for name, kind in rules.checks:
+    for name, values in rules.checks:
         value = row.get(name)
-        if value is not None and number(value, kind) is None:
-            return Fault(name, f"expected {EXPECTED[kind]}, or null, found {_found(value)}")
+        if value is not None and number(value, values) is None:
+            return Fault(name, f"expected {values.expected}, or null, found {_found(value)}")
     for name in TEXTS:
         if not isinstance(row.get(name), str | None):
             return Fault(name, f"expected text or null, found {_found(row[name])}")
@@ -132,28 +127,17 @@ def _values_fault(row: Mapping[Any, Any], rules: Rules) -> Fault | None:
     return None
 
 
-def number(value: object, kind: FieldType) -> float | None:
-    """The number that `value` stands for in a field of this kind; None when it is no such. 4.0 is the whole number 4."""
+def number(value: object, values: Values) -> float | None:
+    """The number that `value` stands for in a field of these values; None when it is no such. 4.0 is the whole number 4."""
     if isinstance(value, bool):
-        return float(value) if kind == "binary" else None
+        return float(value) if values.booleans else None
     if not isinstance(value, int | float):
         return None
     try:
         found = float(value)
     except OverflowError:
         return None
-    match kind:
-        case "rating":
-            sound = found in (1, 2, 3, 4, 5)
-        case "binary":
-            sound = found in (0, 1)
-        case "number":
-            sound = math.isfinite(found)
-        case "duration":
-            sound = 0 < found < math.inf
-        case "count":
-            sound = found >= 0 and found.is_integer()
-    return found if sound else None
+    return found if values.fits(found) else None
 
 
 def microseconds(time: object) -> int | None:

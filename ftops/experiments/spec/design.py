@@ -46,41 +46,26 @@ def smallest_effect(metric: Metric, design: Design, arms: int, mean: float | Non
 def detectable_effect(metric: Metric, design: Design, arms: int, mean: float | None) -> float | None:
     """The effect that the target of units finds with the power asked for, on the scale of `minimumDetectableEffect`.
 
-    For a binary metric without a known mean that of one half, which is the hardest. None for a ratio, and where no
-    effect can be found that surely.
+    None where the metric's type can't tell it, and where no effect can be found that surely.
     """
-    from ftops.statistics import power as sizes
-
-    level, units = design.level(arms), design.target_samples
-    if metric.type == "ratio":
-        return None
-    if metric.type == "binary":
-        share = 0.5 if mean is None or not 0 < mean < 1 else mean
-        return sizes.detectable_share(share, units, level, design.power)
-    return sizes.detectable(units, level, design.power)
+    return metric.metric_type.detectable(design.target_samples, design.level(arms), design.power, mean)
 
 
 def power_at(metric: Metric, design: Design, arms: int, units: tuple[float, float], mean: float | None) -> float | None:
     """The power of finding the smallest effect that matters with `units` in arm and baseline; None where unknown."""
-    from ftops.statistics import power as sizes
-
     effect = smallest_effect(metric, design, arms, mean)
-    if effect is None or metric.type == "ratio" or min(units) < 2:
+    if effect is None or min(units) < 2:
         return None
-    if metric.type == "binary":
-        share = 0.5 if mean is None or not 0 < mean < 1 else mean
-        change = effect if share + effect <= 1 else -effect
-        return sizes.power_shares(share, change, units[0], units[1], design.level(arms))
-    return sizes.power(effect, units[0], units[1], design.level(arms))
+    return metric.metric_type.power(effect, units, design.level(arms), mean)
 
 
 def outlook(metric: Metric, design: Design, arms: int, mean: float | None) -> str:
     """What the design can find, in a sentence."""
     found = detectable_effect(metric, design, arms, mean)
-    units, scale = f"{design.target_samples:,} units an arm", "" if metric.type == "binary" else "d = "
+    units, scale = f"{design.target_samples:,} units an arm", metric.metric_type.symbol
     if found is None:
         return f"{units}; what they can find shows at the first look"
-    guess = " if the baseline's share is a half" if metric.type == "binary" and mean is None else ""
+    guess = metric.metric_type.without_mean if mean is None else ""
     text = f"{units} find {scale}{found:.3g}{guess} with a power of {percent(design.power, 0)}"
     wanted = design.minimum_detectable_effect
     if wanted is None:

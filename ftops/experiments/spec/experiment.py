@@ -14,6 +14,7 @@ from ftops.digests import Json, digest
 from ftops.display.numbers import percent
 from ftops.errors import Diagnostic, PlanError
 from ftops.experiments.assignment import WHOLE, Allocation, moved, ranges_moved_least
+from ftops.experiments.metric_types.values import Values
 from ftops.experiments.spec.arms import Arm, Exclusion, Share, check_arms, ranges_of
 from ftops.experiments.spec.design import Design, days_left, outlook
 from ftops.experiments.spec.metric import FieldName, Guardrail, Metric
@@ -150,15 +151,15 @@ class ExperimentSpec(Strict):
 
 def _check_fields(metrics: tuple[Metric, ...]) -> None:
     """Raises where one field of a row would have to be two things."""
-    types: dict[str, str] = {}
+    held: dict[str, Values] = {}
     for metric in metrics:
-        kind = "continuous" if metric.type == "ratio" else metric.type
+        values = metric.metric_type.values
         for field in metric.fields:
-            if (other := types.setdefault(field, kind)) != kind:
+            if (other := held.setdefault(field, values)) is not values:
                 raise PydanticCustomError(
                     "metrics",
                     "the field {field} is read as {one} and as {other}: it can be only one of them",
-                    {"field": field, "one": other, "other": kind},
+                    {"field": field, "one": other.name, "other": values.name},
                 )
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from ftops.experiments.analysis import distributions as pictures
 from ftops.experiments.analysis import validity, verdict
-from ftops.experiments.analysis.compare import Measured, Pair, compare, measure
+from ftops.experiments.analysis.compare import Pair, compare, measure
 from ftops.experiments.analysis.interim_result import ArmFigures, Comparison, Look
 from ftops.experiments.analysis.outcomes import Outcomes, adjusted, covariate, outcomes
 from ftops.experiments.analysis.stopping_rule import Looking
+from ftops.experiments.metric_types.figures import Measured
 from ftops.experiments.spec.design import power_at, smallest_effect
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _SOFTWARE: Final = ("ftops", "numpy", "scipy")
 
 
 def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Look], fractions: Sequence[float]) -> Look:
-    """See `ftops.analysis.analyze`."""
+    """See `ftops.experiments.analysis.analyze`."""
     # Sorting and counting millions of rows use a second processor where there is one.
     with ThreadPoolExecutor(1) as beside:
         distributions = beside.submit(pictures.distributions, spec, observations)
@@ -129,17 +130,15 @@ def _within(measured: Measured, looking: Looking, smallest: float | None, spec: 
     if smallest is None or interval is None:
         return False
     spread = 1.0
-    if spec.metric.type not in ("binary", "ratio"):
+    if spec.metric.metric_type.in_deviations:
         one, other = measured.arm, measured.baseline
         spread = math.sqrt(((one.n - 1) * one.variance + (other.n - 1) * other.variance) / (one.n + other.n - 2))
     return -smallest * spread < interval[0] and interval[1] < smallest * spread
 
 
 def _mean(found: Outcomes, arm: int) -> float | None:
-    """The mean of a binary metric in one arm: its spread follows from it."""
-    if found.metric.type != "binary":
-        return None
-    figures = found.of(arm)
+    """The mean of the figures in one arm: of some metrics the spread follows from it."""
+    figures = found.of(arm).y
     return float(figures.mean()) if len(figures) else None
 
 
@@ -158,21 +157,14 @@ def _arms(spec: ExperimentSpec, observations: Observations, primary: Outcomes) -
 
 def _figures(spec: ExperimentSpec, primary: Outcomes, arm: int) -> ArmFigures:
     """Units, mean, variance, and the interval of the mean, at alpha; who was seen is counted elsewhere."""
-    from ftops.statistics.effects import ratio_sample
-    from ftops.statistics.sample import Sample, share_interval
-
-    figures = primary.of(arm)
-    if not len(figures):
+    figures, kind = primary.of(arm), spec.metric.metric_type
+    if not len(figures.y):
         return ArmFigures(exposed=0, units=0, rows=0)
-    sample = ratio_sample(figures, primary.below_of(arm)) if primary.below is not None else Sample.of(figures)
-    if spec.metric.type == "binary" and spec.metric.by_unit == "any" and spec.covariate is None:
-        interval = share_interval(int(figures.sum()), sample.n, spec.design.alpha)
-    else:
-        interval = sample.interval(spec.design.alpha)
-    mean: float = sample.mean
-    if spec.metric.type == "duration":
-        mean = math.exp(mean)
-        interval = None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
+    sample = kind.sample(figures)
+    interval = kind.mean_interval(figures, sample, spec.design.alpha)
+    if interval is not None:
+        interval = kind.shown(interval[0]), kind.shown(interval[1])
+    mean = kind.shown(sample.mean)
     known = math.isfinite(mean)
     return ArmFigures(
         exposed=0,
