@@ -67,7 +67,7 @@ class Page:
     groups: tuple[Group, ...]
     components: tuple[Bar, ...]
     score: str
-    lengths: tuple[Picture, ...]
+    histograms: tuple[Picture, ...]
     fields: tuple[Picture, ...]
     measured: Table
     writings: str
@@ -114,7 +114,7 @@ def make_page(name: str, report: DatasetReport, samples: Sequence[Mapping[str, s
         groups=tuple(_groups(report, checks)),
         components=tuple(_bars(score)) if score else (),
         score=score.sentence if score else "",
-        lengths=tuple(_lengths(report)),
+        histograms=tuple(_lengths(report)),
         fields=tuple(_field_lengths(report)),
         measured=_measured(report),
         writings=_writings(report),
