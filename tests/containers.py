@@ -13,7 +13,8 @@ import tarfile
 import time
 from pathlib import Path
 
-from ftops.resources.project import Runner
+from ftops.executors.registry import RUNNER
+from ftops.resources.runner import Runner
 
 IMAGE = "ftops-tests:latest"
 # Named when this file is read: every test has a HOME of its own, and settings of ftops' are taken away.
@@ -145,7 +146,7 @@ class Daemon:
 
     def runner(self, **docker: object) -> Runner:
         """A runner on this daemon; `docker` are further options of its container."""
-        return Runner.model_validate_json(json.dumps(self.settings(**docker)))
+        return RUNNER.model_validate_json(json.dumps(self.settings(**docker)))
 
     def settings(self, **docker: object) -> dict[str, object]:
         """The same, as ftops.yaml has it."""

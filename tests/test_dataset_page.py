@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from ftops.datasets.checks.told import score_text
 from ftops.datasets.record import ClusterReport, Counts, Distribution, SourceFile, Statistics
 from ftops.datasets.report.check import check_json, check_text, findings_csv
 from ftops.datasets.report.histogram import cluster_picture, has_tail, histogram_picture
 from ftops.datasets.report.page import dataset_documents, dataset_page, make_page
-from ftops.datasets.report.verdict import score_text, verdict
+from ftops.datasets.report.verdict import verdict
 from ftops.plan.json import as_json
 from ftops.registry.record_files import dump, parse
 from tests.dataset_reports import LENGTHS, QUALITY, TOKENS, clean_report, finding, full_report, record

@@ -14,7 +14,8 @@ import pytest
 
 from ftops.errors import ExternalError
 from ftops.executors.job_state import JobState
-from ftops.executors.protocol import Exists, Gone, Handle, Key, Submitted, Unreachable, executor_for
+from ftops.executors.protocol import Exists, Gone, Handle, Key, Submitted, Unreachable
+from ftops.executors.registry import executor_for
 from ftops.store import store as stores
 from tests.containers import IMAGE
 from tests.trainings import KEY, LOCAL, LONG, begun, end, job, log, pids, script, seen, submitter, wait

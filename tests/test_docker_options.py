@@ -11,9 +11,9 @@ import yaml
 
 from ftops.executors.attempt_folder import Owner
 from ftops.executors.containers import Scene, container, is_of
+from ftops.executors.docker_options import Docker
 from ftops.executors.protocol import Handle, Job, Key
-from ftops.resources.docker import Docker
-from ftops.resources.project import Runner
+from ftops.executors.registry import RUNNER
 from ftops.specs import load
 from tests import projects
 
@@ -173,7 +173,7 @@ def test_a_container_is_proved_by_all_of_its_labels():
 def test_a_training_gets_the_gpus_of_its_container():
     def gpus(**docker):
         tree = {"executor": "docker", "capabilities": {"gpus": 4}, "docker": {"image": IMAGE, **docker}}
-        return Runner.model_validate_json(json.dumps(tree)).gpus
+        return RUNNER.model_validate_json(json.dumps(tree)).gpus
 
     assert (gpus(gpus="all"), gpus(gpus="2,3")) == (4, 2)
-    assert Runner(executor="local").gpus == 0
+    assert RUNNER(executor="local").gpus == 0

@@ -10,9 +10,9 @@ import pytest
 
 from ftops.executors.attempts import runs_of
 from ftops.executors.job_state import JobState
-from ftops.executors.protocol import EXECUTORS, Capabilities, Exists, Gone, Job, Key, Submitted, executor_for, follow
+from ftops.executors.protocol import Capabilities, Exists, Gone, Job, Key, Submitted, follow
+from ftops.executors.registry import EXECUTORS, RUNNER, executor_for
 from ftops.plan.run import RunState
-from ftops.resources.project import Runner
 from ftops.store import store as stores
 from tests.trainings import KEY, LOCAL, LONG, begun, end, finish, job, kill_all, log, script, seen, submitter, wait
 
@@ -34,7 +34,7 @@ def executor(runner, store):
 
 
 def test_every_executor_can_be_named_in_a_project():
-    assert sorted(get_args(Runner.model_fields["executor"].annotation)) == sorted(EXECUTORS)
+    assert sorted(get_args(RUNNER.model_fields["executor"].annotation)) == sorted(EXECUTORS)
 
 
 class TestContract:

@@ -15,7 +15,8 @@ import pytest
 
 from ftops.errors import ExternalError
 from ftops.executors.job_state import JobState, Observation
-from ftops.executors.protocol import Gone, Job, executor_for, follow
+from ftops.executors.protocol import Gone, Job, follow
+from ftops.executors.registry import executor_for
 from ftops.files import is_locked
 from ftops.store import store as stores
 from tests.trainings import (

@@ -13,9 +13,9 @@ from pathlib import Path
 from ftops.executors import wrapper
 from ftops.executors.job_state import Observation
 from ftops.executors.protocol import Job, Key, follow
-from ftops.resources.project import Runner
+from ftops.executors.registry import RUNNER
 
-LOCAL = Runner(executor="local")
+LOCAL = RUNNER(executor="local")
 
 KEY = Key("tiny-base-0123456789ab", 1)
 
@@ -101,15 +101,14 @@ def kill_all(store):
 SUBMITTER = """
 import os, sys, time
 from pathlib import Path
-from ftops.executors import executor_for
-from ftops.kinds.project import Runner
-from ftops.store import open_store
+from ftops.executors.registry import RUNNER, executor_for
+from ftops.store.store import open_store
 from tests.trainings import KEY, LONG, job
 if gate := os.environ.get("GATE"):
     print("ready", flush=True)
     while not os.path.exists(gate):
         pass
-runner = Runner.model_validate_json(sys.argv[1])
+runner = RUNNER.model_validate_json(sys.argv[1])
 print(executor_for(runner, open_store(Path(sys.argv[2]))).submit(KEY, job(**LONG)), flush=True)
 time.sleep(99)
 """

@@ -15,7 +15,6 @@ from ftops.errors import Diagnostic, UsageError
 
 if TYPE_CHECKING:
     from ftops.datasets.prepare.prepare import Checked
-    from ftops.digests import Json
 
 Progress = Callable[[str, int, int], None]
 """Is told the stage, how much is done, and of how much."""
@@ -48,29 +47,19 @@ def names_a_dataset(targets: Sequence[str]) -> bool:
 def _look_at_files(
     targets: Sequence[str], options: Options, how: dict[str, Any], work: tuple[Path, Progress]
 ) -> Checked:
+    from ftops.datasets.checks import for_files
     from ftops.datasets.prepare.prepare import check
 
     others = _named(how["against"])
     folder, progress = work
-    looked_at = given(targets, options, checks=_checks(how, list(others)))
+    alike = {key: how[key] for key in ("threshold", "ngrams") if how[key] is not None}
+    looked_at = given(targets, options, checks=for_files(alike, list(others)))
     spec = looked_at.spec
     if (tokenizer := how["tokenizer"]) is not None:
         # In a spec a path is relative to the project; here it may be any.
         statistics = spec.statistics.model_copy(update={"tokenizer": str(tokenizer.absolute())})
         spec = spec.model_copy(update={"statistics": statistics})
     return check(spec, looked_at.root, folder, progress, others=others)
-
-
-def _checks(how: dict[str, Any], against: list[str]) -> list[Json]:
-    """What files without a spec are checked for: everything, and all of it only reported."""
-    alike = {key: how[key] for key in ("threshold", "ngrams") if how[key] is not None}
-    checks: list[Json] = [
-        {"pii": {"others": "report"}},
-        {"duplicates": {"exact": "report", "near": {"action": "report", **alike}}},
-    ]
-    if against:
-        checks.append({"contamination": {"against": against, "action": "report", **alike}})
-    return [*checks, {"quality": {"action": "warn"}}]
 
 
 def _named(paths: Iterable[Path]) -> dict[str, Path]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
+
+NAMED: Final = 20
+"""Rows that a sentence names; of more it says how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +29,9 @@ class Finding:
     masked: str | None = None
     line: int | None = None
     byte: int | None = None
+
+
+def row_list(numbers: Collection[int]) -> str:
+    """`numbers` of rows in words, the first ones at least."""
+    more = f" and {len(numbers) - NAMED:,} more" if len(numbers) > NAMED else ""
+    return f"row{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)[:NAMED]))}{more}"

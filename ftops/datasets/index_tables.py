@@ -34,7 +34,7 @@ def _row(record: DatasetRecord) -> Row:
         **same(DATASETS, status.model_dump(mode="json", exclude={"report"})),
         **written,
         **counted,
-        "score": None if report.quality is None else report.quality.score,
+        "score": report.score,
         "name": record.metadata.name,
         "prepared_at": time_of(status.prepared_at),
         "record": record.path,

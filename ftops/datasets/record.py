@@ -155,6 +155,11 @@ class DatasetReport(Strict):
     findings: tuple[FindingReport, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def score(self) -> float | None:
+        """How good the rows are as they came, from 0 to 1; None where no check gave a score."""
+        return None if self.quality is None else self.quality.score
+
 
 class SourceEntry(Strict):
     """Which content a file of a spec had: its digest, and that of the DVC pointer that covered it."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Final, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ftops.datasets.checks import DEFAULT, Check
+from ftops.datasets.checks import DEFAULT, Check, decides_rows
 from ftops.digests import Json, digest
 from ftops.errors import Diagnostic, PlanError
 from ftops.plan.address import Address
@@ -229,8 +229,7 @@ class DatasetSpec(Strict):
     @property
     def others(self) -> tuple[str, ...]:
         """The names of the data sets that checks compare this one with."""
-        named = [check.contamination.against for check in self.checks if check.contamination is not None]
-        return tuple(dict.fromkeys(name for names in named for name in names))
+        return tuple(dict.fromkeys(name for check in self.checks for _, name in check.parameters.compared_with()))
 
 
 class Dataset(Resource):
@@ -242,8 +241,8 @@ class Dataset(Resource):
 
     def references(self) -> Iterator[Reference]:
         for number, check in enumerate(self.spec.checks):
-            for place, name in enumerate(() if check.contamination is None else check.contamination.against):
-                yield Reference(("spec", "checks", number, "contamination", "against", place), dataset_address(name))
+            for place, name in check.parameters.compared_with():
+                yield Reference(("spec", "checks", number, check.name, *place), dataset_address(name))
 
     def source_paths(self) -> Iterator[str]:
         if self.spec.source.url is None:
@@ -337,7 +336,7 @@ def _same_rows(recorded: DatasetState, inputs: Json, identity: str) -> tuple[str
 
 def _of_rows(inputs: Json) -> Json:
     """What of a data set's meaning decides which rows come out, and where they go."""
-    checks = [check for check in inputs["checks"] if "quality" not in check]
+    checks = [check for check in inputs["checks"] if decides_rows(check)]
     return {**{name: value for name, value in inputs.items() if name != "statistics"}, "checks": checks}
 
 

@@ -14,8 +14,8 @@ from ftops.executors.attempt_folder import Owner
 
 if TYPE_CHECKING:
     from ftops.digests import Json
+    from ftops.executors.docker_options import Docker
     from ftops.executors.protocol import Handle, Job
-    from ftops.resources.docker import Docker
 
 WRAPPER: Final = "wrapper.py"
 SAMPLER: Final = "resource_usage.py"

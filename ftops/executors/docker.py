@@ -19,6 +19,7 @@ from ftops.errors import Diagnostic, ExternalError
 from ftops.executors.attempt_folder import Owner, discard, find_handle, free_bytes, give, read_handle, take, write_stop
 from ftops.executors.attempts import observe_attempt
 from ftops.executors.containers import Scene, container, is_of, wrapper_files
+from ftops.executors.docker_options import Docker
 from ftops.executors.engine import require_engine
 from ftops.executors.job_state import JobState, Observation, out_of_memory
 from ftops.executors.protocol import (
@@ -35,7 +36,7 @@ from ftops.executors.protocol import (
     Unsure,
 )
 from ftops.files import cannot_write
-from ftops.resources.project import Runner
+from ftops.resources.runner import Runner
 from ftops.store.journal import fault
 from ftops.store.store import Store
 
@@ -59,9 +60,9 @@ class DockerExecutor:
     """Runs jobs in containers of the daemon on this machine, in the attempt folders of `store`."""
 
     def __init__(self, runner: Runner, store: Store) -> None:
-        if runner.docker is None:
+        if not isinstance(runner.options, Docker):
             raise TypeError("a runner with executor docker has no docker")
-        self.docker = runner.docker
+        self.docker = runner.options
         self.engine = runner.engine
         self.store = store
         self.url = self.docker.host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"

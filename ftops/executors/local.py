@@ -32,7 +32,7 @@ from ftops.executors.protocol import (
     Unsure,
 )
 from ftops.files import is_locked, read_json
-from ftops.resources.project import Runner
+from ftops.resources.runner import Runner
 from ftops.store.journal import fault
 from ftops.store.store import Store
 

@@ -2,7 +2,7 @@
 
 An executor starts a job and says what became of it. What the job says itself (events, log, result) is read from the
 files of its attempt folder, never from the backend's stream: a backend only knows "still going", or why there is no
-result. A new executor is one file in this package and one name in `EXECUTORS`.
+result. A new executor is one file in this package and one line in `registry.EXECUTORS`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ftops.digests import Json
 from ftops.executors.job_state import Observation
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from ftops.resources.project import Runner
+    from ftops.resources.runner import Runner
     from ftops.store.store import Store
 
 # ---------------------------------------------------------------------------------------------- identity
@@ -152,17 +151,6 @@ class Executor(Protocol):
 
     def forget(self, handle: Handle) -> None:
         """Remove what the backend keeps of a job that has ended (never the attempt folder)."""
-
-
-EXECUTORS: Final[Mapping[str, str]] = {"docker": "DockerExecutor", "local": "LocalExecutor"}
-"""Each executor's name, which is its module's name too, and its class."""
-
-
-def executor_for(runner: Runner, store: Store) -> Executor:
-    """The executor of `runner`, working in `store`."""
-    # By name, because each executor's module imports this one.
-    module = import_module(f"{__package__}.{runner.executor}")
-    return cast("Executor", getattr(module, EXECUTORS[runner.executor])(runner, store))
 
 
 # ------------------------------------------------------------------------------------------------ events

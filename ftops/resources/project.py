@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from ftops.digests import Json
 from ftops.errors import Diagnostic, UsageError
 from ftops.resources.declaration import Declaration
-from ftops.resources.docker import Docker
-from ftops.resources.fields import Name, RelativePath, Size, Strict
+from ftops.resources.fields import Name, RelativePath, Strict
+from ftops.resources.runner import Runner
 
 
 def _specifier(text: str) -> str:
@@ -24,93 +24,6 @@ def _specifier(text: str) -> str:
     except InvalidSpecifier as error:
         raise PydanticCustomError("requires", "expected a version requirement such as '>=0.1'") from error
     return text
-
-
-class Capabilities(Strict):
-    """What a runner has; the rendered config depends on it."""
-
-    gpus: int = Field(default=0, ge=0, description="How many GPUs; 0 renders for a CPU.")
-    compute: float | None = Field(
-        default=None,
-        ge=3.0,
-        le=20.0,
-        description="CUDA compute capability of the GPUs, such as 9.0 (H100), 8.9 (RTX 4090) or 7.5 (T4): what they can't do "
-        "is refused.",
-    )
-    gpu_memory: Size | None = Field(default=None, ge=1 << 30, description="Memory of one GPU, such as 80GiB.")
-
-    @model_validator(mode="after")
-    def _of_gpus(self) -> Capabilities:
-        if not self.gpus and (self.compute is not None or self.gpu_memory is not None):
-            raise PydanticCustomError("gpus", "compute and gpuMemory are those of GPUs: say how many there are in gpus")
-        return self
-
-
-class Runner(Strict):
-    executor: Literal["local", "docker"] = Field(description="How a training is started.")
-    engine: Literal["axolotl==0.19.0"] = Field(default="axolotl==0.19.0", description="The training engine.")
-    concurrency: int | None = Field(
-        default=None,
-        ge=1,
-        le=64,
-        description="How many trainings and merges of one apply may go on here at once, beside those of other runners that say so too; "
-        "when absent, one that goes on alone. Each is planned as if it had the runner for itself.",
-    )
-    capabilities: Capabilities = Field(default_factory=Capabilities)
-    docker: Docker | None = Field(default=None, description=f"With executor docker: {Docker.__doc__}")
-
-    @field_validator("docker")
-    @classmethod
-    def _has_these_gpus(cls, docker: Docker | None, info: ValidationInfo) -> Docker | None:
-        """Capabilities are known by now: fields are validated in their order."""
-        capabilities: Capabilities | None = info.data.get("capabilities")
-        if docker is None or capabilities is None:
-            return docker
-        count = capabilities.gpus
-        if docker.gpus is None and count:
-            raise PydanticCustomError(
-                "gpus", "capabilities.gpus is {count}, but the container gets none: set gpus here", {"count": count}
-            )
-        if docker.gpus is not None and not count:
-            raise PydanticCustomError("gpus", "gpus goes with capabilities.gpus, which says that there are none")
-        if isinstance(docker.gpus, tuple) and (highest := max(docker.gpus)) >= count:
-            raise PydanticCustomError(
-                "gpus",
-                "GPU {id} is out of range: capabilities.gpus is {count}, so ids are 0 to {last}",
-                {"id": highest, "count": count, "last": count - 1},
-            )
-        return docker
-
-    @model_validator(mode="after")
-    def _says_its_container(self) -> Runner:
-        if self.executor == "docker" and self.docker is None:
-            raise PydanticCustomError(
-                "docker", "executor docker needs to know the image: `docker: {image: NAME@sha256:…}`"
-            )
-        if self.executor != "docker" and self.docker is not None:
-            raise PydanticCustomError("docker", "docker goes with executor docker only")
-        return self
-
-    @property
-    def gpus(self) -> int:
-        """How many GPUs a training gets: all, unless its container is given some."""
-        ids = None if self.docker is None else self.docker.gpus
-        return len(ids) if isinstance(ids, tuple) else self.capabilities.gpus
-
-    @property
-    def uses_engine_here(self) -> bool:
-        """Whether a training runs on the engine's environment of this machine, not on that of an image."""
-        return self.docker is None or self.docker.engine == "host"
-
-    @property
-    def is_offline(self) -> bool:
-        """Whether a training can reach no network."""
-        return self.docker is not None and self.docker.network == "none"
-
-    @property
-    def software(self) -> str:
-        """What decides how a training goes beside its config: the engine, and the image that it is in."""
-        return self.engine if self.docker is None else f"{self.engine} in {self.docker.image}"
 
 
 class FromEnvironment(Strict):
@@ -218,6 +131,15 @@ class Project(Declaration):
     kind_name: ClassVar[str] = "Project"
     kind: Literal["Project"]
     spec: ProjectSpec = Field(default_factory=ProjectSpec)
+
+
+def project_model(runner: type[Runner]) -> type[Project]:
+    """The Project whose runners are like `runner`, which knows the executors."""
+    runners = Field(default_factory=lambda: {"local": runner(executor="local")})
+    fields: Any = {"runners": (cast("Any", dict)[Name, runner], runners)}
+    spec = create_model("ProjectSpec", __base__=ProjectSpec, __module__=__name__, **fields)
+    fields = {"spec": (spec, Field(default_factory=spec))}
+    return create_model("Project", __base__=Project, __module__=__name__, __doc__=Project.__doc__, **fields)
 
 
 PROJECT_FILE: Final = "ftops.yaml"

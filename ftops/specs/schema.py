@@ -12,9 +12,9 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from ftops.digests import Json
+from ftops.executors.registry import PROJECT
 from ftops.resources.declaration import Declaration
 from ftops.resources.fields import Duration, Size
-from ftops.resources.project import Project
 from ftops.specs.kinds import declared
 from ftops.training.axolotl.keys import AXOLOTL_VERSION, RETIRED, owner
 
@@ -23,7 +23,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def models() -> dict[str, type[Declaration]]:
     """The model of every kind of document by name, the project's own included."""
-    return {Project.kind_name: Project, **{name: kind.resource for name, kind in declared().items()}}
+    return {PROJECT.kind_name: PROJECT, **{name: kind.resource for name, kind in declared().items()}}
 
 
 _PLAIN: Final[dict[str, Json]] = {

@@ -10,6 +10,7 @@ from ftops import tracking
 from ftops.display.text import mask
 from ftops.errors import Diagnostic, FtopsError, Severity
 from ftops.executors import engine, protocol
+from ftops.executors.registry import executor_for
 from ftops.git import dvc
 from ftops.index.update import index_url
 from ftops.reconcile.observe import open_workspace
@@ -30,8 +31,8 @@ def findings(start: Path) -> tuple[tuple[Diagnostic, ...], tuple[str, ...]]:
         fine.append(f"{len(workspace.specs.resources)} specs in {workspace.root}")
         runners = workspace.specs.project.spec.runners
         engines = {runner.engine for runner in runners.values()}
-        needed = any(runner.uses_engine_here for runner in runners.values())
-        elsewhere = [name for name, runner in runners.items() if runner.executor != "local"]
+        needed = any(runner.options.uses_engine_here for runner in runners.values())
+        elsewhere = [name for name, runner in runners.items() if not runner.options.is_process_here]
         for each in (*_of_project(workspace), *(_of_runner(workspace, name) for name in elsewhere)):
             (fine.append(each) if isinstance(each, str) else missing.append(each))
     for name in sorted(engines):
@@ -57,7 +58,7 @@ def _is_there(root: Path, path: str) -> bool:
 def _of_runner(workspace: Workspace, name: str) -> Diagnostic | str:
     """What a runner that is no process of this machine has, or why nothing can run there."""
     try:
-        has = protocol.executor_for(workspace.specs.project.spec.runners[name], workspace.store).probe()
+        has = executor_for(workspace.specs.project.spec.runners[name], workspace.store).probe()
     except FtopsError as error:
         return replace(error.diagnostics[0], summary=f"runner {name}: {error.diagnostics[0].summary}")
     if isinstance(has, protocol.Unreachable):

@@ -18,12 +18,13 @@ from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.executors import protocol
 from ftops.executors.attempts import observe_attempt
 from ftops.executors.engine import plugin_files, require_engine
+from ftops.executors.registry import executor_for
 from ftops.plan.apply_events import Notice, TrainingProgress
 from ftops.plan.changes import Change
 from ftops.plan.details import DatasetDetails, TrainingDetails
 from ftops.plan.run import Run, RunState, run_id
 from ftops.plan.steps import MakeBaseModel, MixData, Train
-from ftops.resources.project import Runner
+from ftops.resources.runner import Runner
 from ftops.resources.work import Work, refuse_changed
 from ftops.training.axolotl.distributed import launcher
 from ftops.training.axolotl.failure_classes import Fault, capacity, hint_for
@@ -76,7 +77,7 @@ def train(work: Work, change: Change, step: Train) -> str:
     ended = follow_training(
         training,
         work.store,
-        protocol.executor_for(runner_of(run, work.specs.project), work.store),
+        executor_for(runner_of(run, work.specs.project), work.store),
         lambda progress: work.tell(TrainingProgress(change.address, progress)),
     )
     if ended.phase is not RunState.SUCCEEDED:

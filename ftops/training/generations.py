@@ -9,8 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from ftops.datasets.checks.pii import Pii
-from ftops.datasets.checks.rows import TableRows
+from ftops.datasets import checks
 from ftops.errors import ExternalError
 from ftops.files import open_regular
 from ftops.store.store import Store
@@ -46,11 +45,10 @@ def masked(samples: Samples) -> Samples:
     texts = [{name: text or "" for name, text in each.model_dump().items()} for each in samples.rows]
     table = pa.Table.from_pylist([{"row": number, **each} for number, each in enumerate(texts, 1)])
     columns = [pa.field(each.name, pa.int64() if each.name == "row" else pa.large_string()) for each in table.schema]
-    changed = Pii(others="mask").run(TableRows(table.cast(pa.schema(columns)))).changed
-    after = {} if changed is None else {row.pop("row"): row for row in changed.to_pylist()}
+    after = checks.masked(table.cast(pa.schema(columns))).drop_columns("row").to_pylist()
     rows = (
-        each.model_copy(update={name: text for name, text in after.get(number, {}).items() if getattr(each, name)})
-        for number, each in enumerate(samples.rows, 1)
+        each.model_copy(update={name: text for name, text in changed.items() if getattr(each, name)})
+        for each, changed in zip(samples.rows, after, strict=True)
     )
     return samples.model_copy(update={"rows": tuple(rows)})
 

@@ -21,12 +21,13 @@ from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError, RunFailed
 from ftops.executors import protocol
 from ftops.executors.engine import plugin_files
+from ftops.executors.registry import executor_for
 from ftops.files import cannot_write, rename_new, sync
 from ftops.plan.apply_events import Notice
 from ftops.plan.changes import Change
 from ftops.plan.run import Run, RunState
 from ftops.plan.steps import MergeWeights
-from ftops.resources.project import Runner
+from ftops.resources.runner import Runner
 from ftops.resources.work import Work
 from ftops.training import checkpoints, merged_weights
 from ftops.training.axolotl.failure_classes import Fault, hint_for
@@ -104,7 +105,7 @@ def _make(work: Work, step: MergeWeights, attempt: Path) -> None:
         pause=work.pause,
         lacks=lambda folder: _finish(folder / "output" / MERGED, attempt / "output", base),
     )
-    executor = protocol.executor_for(runner, work.store)
+    executor = executor_for(runner, work.store)
     ended = train(training, work.store, executor, lambda _: None)
     if ended.phase is not RunState.SUCCEEDED:
         raise _failed(work, step, ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ftops.executors.engine import require_engine
-from ftops.resources.project import Runner
+from ftops.resources.runner import Runner
 from ftops.training.spec.training_run import TrainingRun
 
 
@@ -17,13 +17,13 @@ def engine_command(run: TrainingRun, runner: Runner) -> tuple[str, dict[str, str
     env = {
         "PYTHONPATH": "plugin",
         "AXOLOTL_DO_NOT_TRACK": "1",
-        **({"HF_HUB_OFFLINE": "1"} if run.spec.base_model.hub is None or runner.is_offline else {}),
+        **({"HF_HUB_OFFLINE": "1"} if run.spec.base_model.hub is None or runner.options.is_offline else {}),
         # Threads that wait by spinning take the processor from each other, and from all else on a CPU runner.
         **({} if runner.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
     }
-    if not runner.uses_engine_here:
+    if not runner.options.uses_engine_here:
         return "axolotl", env
     engine = require_engine(runner.engine)
     usual = "/usr/local/bin:/usr/bin:/bin"
-    others = os.environ.get("PATH", usual) if runner.docker is None else usual
+    others = os.environ.get("PATH", usual) if runner.options.is_process_here else usual
     return str(engine.bin / "axolotl"), {"PATH": f"{engine.bin}:{others}", **env}

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field
 
+from ftops.datasets.checks.data_check import Action, DataCheck
 from ftops.datasets.checks.rows import CheckResult
+from ftops.datasets.checks.told import Told
 from ftops.datasets.finding import Finding
+from ftops.datasets.record import CheckReport, ClusterReport, DatasetReport
+from ftops.digests import Json
+from ftops.display.numbers import counted
 from ftops.resources.fields import Strict
 
 if TYPE_CHECKING:
     from ftops.datasets.checks.rows import Rows
     from ftops.datasets.checks.similarity.clusters import Shared
     from ftops.datasets.checks.similarity.join import Bound
-
-VERSION: Final = 1
-
-Action = Literal["report", "drop", "fail"]
 
 
 class Near(Strict):
@@ -30,11 +34,46 @@ class Near(Strict):
     )
 
 
-class Duplicates(Strict):
+class Duplicates(DataCheck):
+    name: ClassVar = "duplicates"
+    about: ClassVar = "Rows that say the same."
+    labels: ClassVar[Mapping[str, str]] = {
+        "exactRows": "rows equal to an earlier one", "nearRows": "rows nearly equal to an earlier one", "clusters": "",
+    }  # fmt: skip
+
     exact: Action = Field(
         default="drop", description="What happens to a row whose text fields all equal those of an earlier row."
     )
     near: Near | None = Field(default=None, description="Whether rows that are nearly equal are looked for.")
+
+    @classmethod
+    def by_default(cls) -> Self:
+        return cls(near=Near())
+
+    @classmethod
+    def only_reporting(cls, alike: Mapping[str, Json], against: Sequence[str]) -> Json:
+        return {"exact": "report", "near": {"action": "report", **alike}}
+
+    def asked(self) -> Callable[[str | None], str]:
+        exact, near = self.exact, self.near
+        return lambda entity: exact if entity == "exact" or near is None else near.action
+
+    def finds_alike(self, threshold: float) -> bool:
+        return self.near is not None and self.near.ngrams is None and self.near.threshold <= threshold
+
+    def recorded(self, result: CheckResult) -> Mapping[str, Strict]:
+        sizes = Counter(count + 1 for count in Counter(result.clusters.values()).values())
+        clusters = ClusterReport(
+            clusters=sizes.total(),
+            rows=sum(size * count for size, count in sizes.items()),
+            largest=max(sizes, default=0),
+            sizes={str(size): sizes[size] for size in sorted(sizes)},
+        )
+        return {"clusters": clusters}
+
+    @classmethod
+    def told(cls, check: CheckReport, report: DatasetReport) -> Told:
+        return replace(super().told(check, report), remark=_alike(report.clusters))
 
     def run(self, rows: Rows) -> CheckResult:
         """The rows beyond the first of each group of equal rows (`exactRows`), and the further ones beyond the first of
@@ -58,7 +97,7 @@ class Duplicates(Strict):
             entity, detail = "exact", f"says the same as row {first}"
             if first == row:
                 entity, detail = "near", _nearly(lowest, found.shared[place], bound)
-            findings.append(Finding("duplicates", row, "", detail, entity))
+            findings.append(Finding(self.name, row, "", detail, entity))
             clusters[row] = lowest
             if (first != row and self.exact == "drop") or (first != lowest and near and near.action == "drop"):
                 dropped.add(row)
@@ -78,3 +117,11 @@ def _nearly(lowest: int, shared: Shared, bound: Bound) -> str:
     if shared.reaches(bound):
         return f"is nearly the same as row {lowest}, Jaccard {shared}"
     return f"is nearly the same as a row that leads to row {lowest}, which it has a Jaccard index of {shared} with"
+
+
+def _alike(clusters: ClusterReport) -> str:
+    """How many rows are like others, in a sentence."""
+    if not clusters.clusters:
+        return "No two rows are alike."
+    groups = f"{counted(clusters.rows, 'row')} lie in {counted(clusters.clusters, 'group')} of rows that are alike"
+    return f"{groups}; the largest has {clusters.largest:,}. The lowest row of a group is the one that counts."

@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ftops.datasets.checks.data_check import Action, DataCheck
 from ftops.datasets.checks.rows import CheckResult, Rows
 from ftops.datasets.checks.scripts import OPTIONAL, characters
 from ftops.datasets.finding import Finding
 from ftops.display.numbers import counted
 from ftops.errors import Diagnostic, SpecError, did_you_mean
-from ftops.resources.fields import Strict
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION: Final = 1
 
+class Lengths(DataCheck):
+    name: ClassVar = "lengths"
+    about: ClassVar = "Fields that are too short or too long."
 
-class Lengths(Strict):
     min: int = Field(default=1, ge=0, description="The fewest characters (code points) that a field may have.")
     max: int = Field(default=100_000, ge=1, description="The most.")
     fields: tuple[str, ...] | None = Field(default=None, description="Which fields; all required ones when absent.")
-    action: Literal["report", "drop", "fail"] = Field(default="drop", description="What happens to such a row.")
+    action: Action = Field(default="drop", description="What happens to such a row.")
 
     @model_validator(mode="after")
     def _some_lengths_are_allowed(self) -> Lengths:
@@ -61,5 +62,5 @@ class Lengths(Strict):
                 kind, bound = (
                     ("short", f"min is {self.min:,}") if length < self.min else ("long", f"max is {self.max:,}")
                 )
-                found.append(Finding("lengths", row, name, f"has {counted(length, 'character')}, {bound}", entity=kind))
+                found.append(Finding(self.name, row, name, f"has {counted(length, 'character')}, {bound}", entity=kind))
         return sorted(found, key=lambda each: each.row)

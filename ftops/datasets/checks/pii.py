@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_letters, digits
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple, Self
 
 from pydantic import Field
 
+from ftops.datasets.checks.data_check import DataCheck
 from ftops.datasets.checks.rows import CheckResult, Rows
 from ftops.datasets.checks.texts import leaves, replaced
 from ftops.datasets.finding import Finding
 from ftops.datasets.pii import CONTEXT, ENTITIES, SHAPE, Hit, find, masked
-from ftops.resources.fields import Strict
+from ftops.digests import Json
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-VERSION: Final = 1
-"""Raised also when `identifiers` finds or masks something else than before."""
 Entity = Literal[
     "email", "phone", "kr_rrn", "kr_frn", "kr_brn", "credit_card", "passport", "driver_license", "bank_account"
 ]
@@ -43,13 +42,34 @@ _DONE: Final[Mapping[str, str]] = {"report": "", "mask": ", masked", "drop": ", 
 _UNSURE: Final[Mapping[float, str]] = {CONTEXT: ", by the words beside it", SHAPE: ", by its form alone"}
 
 
-class Pii(Strict):
+class Pii(DataCheck):
+    name: ClassVar = "pii"
+    about: ClassVar = "Personal data."
+    # Raised also when `datasets.pii` finds or masks something else than before.
+    version: ClassVar = 1
+
     entities: dict[Entity, Action] = Field(
         default_factory=dict, description="What happens to what is found; entities that are not named: see `others`."
     )
     others: Action | Literal["ignore"] = Field(
         default="report", description="What happens to entities that are not named."
     )
+
+    @classmethod
+    def by_default(cls) -> Self:
+        return cls()
+
+    @classmethod
+    def only_reporting(cls, alike: Mapping[str, Json], against: Sequence[str]) -> Json:
+        return {"others": "report"}
+
+    @classmethod
+    def masking(cls) -> Self:
+        return cls(others="mask")
+
+    def asked(self) -> Callable[[str | None], str]:
+        actions = self.actions
+        return lambda entity: actions[entity or ""]
 
     @property
     def actions(self) -> Mapping[str, Action]:
@@ -122,7 +142,7 @@ class _Search:
     def _findings(self, hits: list[Hit], row: int, path: str) -> list[Finding]:
         return [
             Finding(
-                "pii", row, path, _WORDS[hit.entity] + _UNSURE.get(hit.confidence, "") + _DONE[self.actions[hit.entity]],
+                Pii.name, row, path, _WORDS[hit.entity] + _UNSURE.get(hit.confidence, "") + _DONE[self.actions[hit.entity]],
                 entity=hit.entity, start=hit.start, end=hit.end, masked=hit.masked,
             )
             for hit in hits

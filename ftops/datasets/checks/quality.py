@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
@@ -20,9 +20,14 @@ from ftops.datasets.checks.answers import (
     repeated,
     unexpected_writing,
 )
+from ftops.datasets.checks.data_check import DataCheck
 from ftops.datasets.checks.rows import MESSAGES, STRATUM, CheckResult, Rows, text_fields
 from ftops.datasets.checks.scripts import OPTIONAL, WRITINGS, characters, letters, main_writing
+from ftops.datasets.checks.told import Part, Score, Told, score_text
 from ftops.datasets.finding import Finding
+from ftops.datasets.record import CheckReport, ComponentReport, DatasetReport, QualityReport
+from ftops.digests import Json
+from ftops.display.numbers import listed, trimmed
 from ftops.errors import Diagnostic, SpecError
 from ftops.resources.fields import Strict
 
@@ -31,7 +36,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-VERSION: Final = 1
 Component = Literal["pii", "duplicates", "format", "length", "language", "repetition", "answers"]
 WEIGHTS: Final[Mapping[Component, float]] = {
     "pii": 0.2, "duplicates": 0.2, "answers": 0.15, "format": 0.15, "length": 0.1, "language": 0.1, "repetition": 0.1,
@@ -40,16 +44,75 @@ WEIGHTS: Final[Mapping[Component, float]] = {
 2022). Then what it would say itself: no answer; and rows that nobody can read. They add up to 1."""
 OTHERS: Final[Mapping[str, str]] = {"pii": "pii", "duplicates": "duplicates", "format": "format", "lengths": "length"}
 """Components that other checks find: their names, and the component."""
+_FINE: Final[Mapping[str, str]] = {
+    "pii": "free of personal data", "duplicates": "said once", "format": "in shape", "length": "neither blank nor endless",
+    "language": "answered in its language", "repetition": "without repetition", "answers": "answered",
+}  # fmt: skip
+"""What a row is that a component finds nothing in."""
 LONGEST: Final = 100_000
 """Characters of a field; what is longer is no row but a file."""
 
 
-class Quality(Strict):
+class Quality(DataCheck):
+    name: ClassVar = "quality"
+    about: ClassVar = "One score for the whole."
+    judges: ClassVar = True
+
     min_score: float = Field(default=0.8, ge=0, le=1, description="The least score that is good enough.")
     action: Literal["warn", "fail"] = Field(default="warn", description="What follows from a lower score.")
     weights: dict[Component, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="Of components; others have their own."
     )
+
+    @classmethod
+    def by_default(cls) -> Self:
+        return cls()
+
+    @classmethod
+    def only_reporting(cls, alike: Mapping[str, Json], against: Sequence[str]) -> Json:
+        return {"action": "warn"}
+
+    def warning(self, result: CheckResult) -> str:
+        return "" if result.failed or result.summary["score"] >= self.min_score else self._too_low(result)
+
+    def refusal(self, result: CheckResult) -> Diagnostic:
+        parts = result.summary["components"].items()
+        low = sorted(parts, key=lambda part: (part[1]["value"] - 1) * part[1]["weight"])
+        worst = ", ".join(f"{name} {part['value']:.3f} ({part['rows']:,} rows)" for name, part in low[:3])
+        hint = "mend the rows, or set another minScore in the data set's checks"
+        return Diagnostic(self._too_low(result), f"the worst: {worst}", hint)
+
+    def _too_low(self, result: CheckResult) -> str:
+        return f"the quality score is {result.summary['score']:.3f}, less than {self.min_score:g}"
+
+    def recorded(self, result: CheckResult) -> Mapping[str, Strict]:
+        components = result.summary["components"].items()
+        report = QualityReport(
+            score=result.summary["score"],
+            min_score=self.min_score,
+            action=self.action,
+            components=tuple(ComponentReport(name=name, **each) for name, each in components),
+        )
+        return {"quality": report}
+
+    @classmethod
+    def told(cls, check: CheckReport, report: DatasetReport) -> Told:
+        quality = report.quality
+        if quality is None:
+            return Told(super().told(check, report).forbids)
+        score = score_text(quality.score)
+        least = "" if quality.min_score is None else f", and {trimmed(quality.min_score)} is the least"
+        parts = tuple(
+            Part(each.name, each.value, each.rows, each.weight, _FINE.get(each.name, each.name))
+            for each in quality.components
+        )
+        sentence = (
+            f"The score {score} is the weighted mean of the components below, of the rows as they were read: "
+            f"each is the share of rows in which nothing is found.{_without({each.name for each in parts})}"
+        )
+        return Told(
+            f"The quality score is {score}{least}.", score=Score(quality.score, quality.min_score, parts, sentence)
+        )
 
     def run(self, rows: Rows) -> CheckResult:
         """The score: the mean of the components, weighted, each the share of the rows read that it finds nothing in.
@@ -83,6 +146,13 @@ class Quality(Strict):
             summary={"score": score, "components": parts, "leftOut": left_out},
             failed=self.action == "fail" and score < self.min_score,
         )
+
+
+def _without(counted: Collection[str]) -> str:
+    """Which components do not count, where some don't."""
+    missing = [name for name in _FINE if name not in counted]
+    do = "do" if len(missing) > 1 else "does"
+    return f" {listed(missing).capitalize()} {do} not count: not checked, or not of this shape." if missing else ""
 
 
 def _left_out(rows: Rows) -> list[Component]:
@@ -133,7 +203,7 @@ class _Said:
             self.answers = self.answers or [spoken]
 
     def finding(self, texts: _Texts, index: int, component: Component, words: str) -> Finding:
-        return Finding("quality", self.numbers[int(texts.rows[index])], texts.path(index), words, entity=component)
+        return Finding(Quality.name, self.numbers[int(texts.rows[index])], texts.path(index), words, entity=component)
 
     def writing(self, kinds: list[_Texts]) -> NDArray[np.int64]:
         """The main writing of each row in texts of `kinds`."""
@@ -229,4 +299,4 @@ def _languages(said: _Said) -> Iterator[Finding]:
             against = "the language of the row" if known else "the question"
             where = said.answers[0].path(int((said.answers[0].rows == row).nonzero()[0][0]))
             words = f"is written in {writing}, unlike {against}"
-            yield Finding("quality", said.numbers[row], where, words, entity="language")
+            yield Finding(Quality.name, said.numbers[row], where, words, entity="language")

@@ -147,6 +147,11 @@ class CheckResult:
     clusters: Mapping[int, int] = field(default_factory=dict)
     failed: bool = False
 
+    @property
+    def changed_rows(self) -> list[int]:
+        """The numbers of the rows that have new texts."""
+        return [] if self.changed is None else self.changed["row"].to_pylist()
+
 
 def among(numbers: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of `numbers` are among `wanted`, which are rising: in time that hardly grows with how many are wanted."""

@@ -117,8 +117,7 @@ def run_checks(
 
 def _options(check: Check, others: Others) -> Json:
     parameters = check.parameters.model_dump(mode="json")
-    against = [] if check.contamination is None else check.contamination.against
-    return [parameters, [others.digests.get(name) for name in against]]
+    return [parameters, [others.digests.get(name) for _, name in check.parameters.compared_with()]]
 
 
 def _run(check: Check, rows: StoredRows, key: str, stages: Stages, progress: Progress) -> CheckResult:

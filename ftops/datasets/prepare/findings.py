@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby, islice, zip_longest
 from typing import Final, Literal
 
-from ftops.datasets.checks.duplicates import Duplicates
-from ftops.datasets.checks.pii import Pii
 from ftops.datasets.checks.rows import CheckResult
 from ftops.datasets.finding import Finding
 from ftops.datasets.prepare.check_rows import Looked
 from ftops.datasets.read import Reading
 from ftops.datasets.record import FindingReport
 from ftops.errors import ChecksFailed, Diagnostic, Where
-from ftops.resources.fields import Strict
 
-FORMAT: Final = "format"
 SHOWN: Final = 20
 """Findings that are told one by one when they stop everything; all are counted."""
 RECORDED: Final = 50
@@ -31,7 +28,7 @@ def findings(looked: Looked, on_invalid: str) -> Iterator[FindingReport]:
     yield from _faults(reading, on_invalid)
     places = reading.rows.places({finding.row for _, result in looked.results for finding in result.findings})
     for check, result in looked.results:
-        asked = _asked(check.parameters)
+        asked = check.parameters.asked()
         for finding in result.findings:
             action = _action(finding, asked(finding.entity), result)
             yield _report(finding, action, reading, places[finding.row])
@@ -72,20 +69,6 @@ def _action(finding: Finding, asked: str, result: CheckResult) -> Done:
     return "masked" if asked == "mask" else "reported"
 
 
-def _asked(parameters: Strict) -> Callable[[str | None], str]:
-    """What the spec wants to happen to what was found, by entity; a check without choice by entity has one `action`."""
-    match parameters:
-        case Pii():
-            actions = parameters.actions
-            return lambda entity: actions[entity or ""]
-        case Duplicates():
-            exact, near = parameters.exact, parameters.near
-            return lambda entity: exact if entity == "exact" or near is None else near.action
-        case _:
-            action = str(getattr(parameters, "action", "report"))
-            return lambda _: action
-
-
 def first_of_each(found: Iterable[FindingReport], count: int = RECORDED) -> tuple[FindingReport, ...]:
     """At most `count` findings, of each check as many as of the others where it has them, in their order.
 
@@ -115,21 +98,14 @@ def refuse_failed(looked: Looked) -> None:
     for name, group in groupby(findings(looked, "skip"), key=lambda finding: finding.check):
         stopping = [finding for finding in group if name in failed and finding.action == "failed"]
         diagnostics += _told(stopping, looked.reading)
-    raise ChecksFailed(*_scores(looked), *diagnostics)
+    raise ChecksFailed(*_refusals(looked), *diagnostics)
 
 
-def _scores(looked: Looked) -> Iterator[Diagnostic]:
+def _refusals(looked: Looked) -> Iterator[Diagnostic]:
+    """What checks say of all rows together, of the data as a whole."""
     for check, result in looked.results:
-        if result.failed and check.quality is not None:
-            parts = result.summary["components"].items()
-            low = sorted(parts, key=lambda part: (part[1]["value"] - 1) * part[1]["weight"])
-            worst = ", ".join(f"{name} {part['value']:.3f} ({part['rows']:,} rows)" for name, part in low[:3])
-            yield Diagnostic(
-                f"the quality score is {result.summary['score']:.3f}, less than {check.quality.min_score:g}",
-                f"the worst: {worst}",
-                "mend the rows, or set another minScore in the data set's checks",
-                where=Where(looked.reading.files[0].path),
-            )
+        if result.failed and (refusal := check.parameters.refusal(result)) is not None:
+            yield replace(refusal, where=Where(looked.reading.files[0].path))
 
 
 def _told(found: Sequence[FindingReport], reading: Reading) -> Iterator[Diagnostic]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftops.datasets.finding import row_list
 from ftops.datasets.prepare.manifest import INDEX, NOWHERE, SIDES, read_manifest
-from ftops.datasets.prepare.report import listed
 from ftops.datasets.prepare.split import Sides
 from ftops.datasets.read import Reading
 from ftops.datasets.read.row_index import RowIndex, matched, read_index
@@ -45,8 +45,8 @@ def moved(previous: Path, made: Path, reading: Reading, sides: Sides, split: Spl
     added = np.delete(numbers, new)
     joined = sides.firsts[np.searchsorted(sides.rows, rows)]
     joining = np.intersect1d(sides.rows[np.isin(sides.firsts, joined)], added)
-    why = f"; new and like rows of two sides: {listed(set(joining.tolist()))}" if len(joining) else ""
-    yield f"on another side of the split than in the version before: {listed(set(rows.tolist()))}{why}"
+    why = f"; new and like rows of two sides: {row_list(set(joining.tolist()))}" if len(joining) else ""
+    yield f"on another side of the split than in the version before: {row_list(set(rows.tolist()))}{why}"
 
 
 def _indexed(folder: Path) -> tuple[RowIndex, NDArray[np.uint8]] | None:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from ftops.datasets import checks
+from ftops.datasets.finding import row_list
 from ftops.datasets.prepare.check_rows import LaterRows, Looked, Others, Progress, quiet, read, run_checks
 from ftops.datasets.prepare.findings import findings, first_of_each, refuse_failed, refuse_faults
 from ftops.datasets.prepare.manifest import INDEX, SIDES, Prepared, prepared_rows, read_manifest, verify
 from ftops.datasets.prepare.moved_rows import moved
-from ftops.datasets.prepare.report import Outcome, dataset_report, empty_splits, listed
+from ftops.datasets.prepare.report import Outcome, dataset_report, empty_splits
 from ftops.datasets.prepare.sample_rows import samples
 from ftops.datasets.prepare.split import SPLITS
 from ftops.datasets.prepare.stages import Stages
@@ -207,5 +208,5 @@ def _rows_of(path: Path, form: Form, stages: Stages, warnings: list[str]) -> Lat
     reading, _ = read([DataFile(path.parent, path.name)], form, stages, quiet)
     if reading.faults:
         faulty = {fault.row for fault in reading.faults}
-        warnings.append(f"{path.name}: compared without what breaks the shape there: {listed(faulty)}")
+        warnings.append(f"{path.name}: compared without what breaks the shape there: {row_list(faulty)}")
     return LaterRows(lambda: reading.rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ftops.datasets.checks.pii import Pii
-from ftops.datasets.checks.rows import MESSAGES, TableRows
+from ftops.datasets.checks import masked
+from ftops.datasets.checks.rows import MESSAGES
 from ftops.datasets.read import StoredRows
 from ftops.digests import Json
 
@@ -20,12 +20,8 @@ def samples(rows: StoredRows) -> Iterator[Mapping[str, str]]:
     first = next(rows.batches(), None)
     if first is None:
         return
-    few = pa.Table.from_batches([first.slice(0, COUNT)])
-    found = Pii(others="mask").run(TableRows(few))
-    masked = {} if found.changed is None else {row["row"]: row for row in found.changed.to_pylist()}
-    for row in few.to_pylist():
-        shown = masked.get(row["row"], row)
-        yield {name: _text(name, shown[name]) for name in rows.fields if shown[name]}
+    for row in masked(pa.Table.from_batches([first.slice(0, COUNT)])).to_pylist():
+        yield {name: _text(name, row[name]) for name in rows.fields if row[name]}
 
 
 def _text(name: str, value: Json) -> str:

@@ -75,19 +75,13 @@ def split_and_write(spec: DatasetSpec, looked: Looked, stages: Stages, progress:
 
 
 def alike(spec: DatasetSpec, looked: Looked) -> Mapping[int, int] | None:
-    """What the check for duplicates knows of rows that are alike, where it looked at least as widely as the split asks for.
+    """What a check knows of rows that are alike, where it looked at least as widely as the split asks for.
 
     And at the rows as they are: once something is masked, rows are alike that were not.
     """
     found: Mapping[int, int] | None = {} if spec.split.near is None else None
     for check, result in looked.results:
-        near = None if check.duplicates is None else check.duplicates.near
-        if (
-            near is not None
-            and near.ngrams is None
-            and spec.split.near is not None
-            and near.threshold <= spec.split.near
-        ):
+        if spec.split.near is not None and check.parameters.finds_alike(spec.split.near):
             found = result.clusters
         elif result.changed is not None and spec.split.near is not None:
             found = None

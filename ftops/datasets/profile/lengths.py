@@ -40,7 +40,7 @@ def measure(rows: Rows, sides: Mapping[str, NDArray[np.int64]] = MappingProxyTyp
 
     found = list(rows.each(partial(_figures, rows.fields)))
     lengths = {
-        name: np.concatenate([each.lengths[name] for each in found]) for name in (found[0].lengths if found else ())
+        name: np.concatenate([each.columns[name] for each in found]) for name in (found[0].columns if found else ())
     }
     numbers, whole = lengths.pop("number", np.empty(0, np.int64)), lengths.get(ROW, np.empty(0, np.int64))
     counts = sum((each.writings for each in found), np.zeros(len(WRITINGS) + 1, np.int64))
@@ -59,7 +59,7 @@ def measure(rows: Rows, sides: Mapping[str, NDArray[np.int64]] = MappingProxyTyp
 class _Figures(NamedTuple):
     """Of a batch: by name a length for each row, and how many rows are in each of WRITINGS, then in none."""
 
-    lengths: dict[str, NDArray[np.int64]]
+    columns: dict[str, NDArray[np.int64]]
     writings: NDArray[np.int64]
 
 

@@ -7,9 +7,12 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from ftops.datasets.checks import told
+from ftops.datasets.checks.format import CHECK as FORMAT
+from ftops.datasets.checks.told import score_text
 from ftops.datasets.record import DatasetReport, FindingReport
-from ftops.datasets.report.page import alike, flat_counts, place
-from ftops.datasets.report.verdict import reasons_against, score_text, verdict
+from ftops.datasets.report.page import place
+from ftops.datasets.report.verdict import reasons_against, verdict
 from ftops.digests import Json
 from ftops.display.numbers import counted, trimmed
 from ftops.display.terminal import Style, paint
@@ -55,19 +58,8 @@ def _counts(report: DatasetReport) -> Iterator[str]:
     yield f"rows          {rows.read:,} read, {rows.kept:,} kept" + "".join(
         f", {count:,} {words}" for count, words in parts if count
     )
-    yield f"format        {_listed(report.format.items())}"
-    for each in report.checks:
-        if each.name != "quality":
-            yield f"{each.name:<13} {_listed(flat_counts(each.summary))}"
-    if report.quality is not None:
-        low = [
-            f"{each.name} {score_text(each.value)} ({counted(each.rows, 'row')})"
-            for each in report.quality.components
-            if each.rows
-        ]
-        yield f"quality       {score_text(report.quality.score)}" + (f": {', '.join(low)}" if low else "")
-    if sentence := alike(report):
-        yield f"alike         {sentence[:1].lower()}{sentence[1:].rstrip('.')}"
+    yield f"{FORMAT:<13} {_listed(report.format.items())}"
+    yield from _by_check(report)
     if (whole := report.statistics.characters.get("row")) is not None:
         yield f"characters    {trimmed(whole.mean)} a row, median {whole.p50:,}, 95 % at most {whole.p95:,}, {whole.max:,} at most"
     if (tokens := report.statistics.tokens) is not None:
@@ -81,6 +73,25 @@ def _counts(report: DatasetReport) -> Iterator[str]:
         yield f"not used      {', '.join(report.unused_columns)}"
 
 
+def _by_check(report: DatasetReport) -> Iterator[str]:
+    """What each check counted; then scores, and what is to be said of the rows that are left."""
+    checks = told(report)
+    for check, each in checks:
+        if each.counts is not None:
+            yield f"{check.name:<13} {_listed((count.name, count.number) for count in each.counts)}"
+    for check, each in checks:
+        if each.score is not None:
+            low = [
+                f"{part.name} {score_text(part.value)} ({counted(part.rows, 'row')})"
+                for part in each.score.parts
+                if part.rows
+            ]
+            yield f"{check.name:<13} {score_text(each.score.value)}" + (f": {', '.join(low)}" if low else "")
+    for _, each in checks:
+        if each.remark:
+            yield f"alike         {each.remark[:1].lower()}{each.remark[1:].rstrip('.')}"
+
+
 def _listed(counts: Iterable[tuple[str, int]]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts if count) or "nothing found"
 
@@ -89,7 +100,7 @@ def _finding(finding: FindingReport) -> str:
     where = f"{place(finding)}: " if finding.file else ""
     field = f" {finding.field}" if finding.field else ""
     looks = f" {finding.masked}" if finding.masked else ""
-    what = f"{finding.check} {finding.entity}" if finding.entity and finding.check != "format" else finding.check
+    what = f"{finding.check} {finding.entity}" if finding.entity and finding.check != FORMAT else finding.check
     return f"{where}row {finding.row}:{field} {finding.detail}{looks} [{what}, {finding.action}]"
 
 
@@ -102,10 +113,10 @@ def check_json(report: DatasetReport, findings: Sequence[FindingReport], everyth
         "rows": report.rows.read,
         "valid": report.valid,
         "summary": {
-            "format": dict(report.format),
-            **{each.name: each.summary for each in report.checks if each.name != "quality"},
+            FORMAT: dict(report.format),
+            **{check.name: check.summary for check, each in told(report) if each.counts is not None},
         },
-        "score": None if report.quality is None else report.quality.score,
+        "score": report.score,
         "findings": [_tree(each, several) for each in shown],
     }
 

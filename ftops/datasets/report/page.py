@@ -6,18 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ftops.datasets.checks import told
+from ftops.datasets.checks.format import CHECK as FORMAT
+from ftops.datasets.checks.told import Score, Told, score_text
 from ftops.datasets.record import (
     CheckReport,
     DatasetRecord,
     DatasetReport,
     Distribution,
     FindingReport,
-    QualityReport,
     TokenReport,
 )
 from ftops.datasets.report.histogram import cluster_picture, histogram_picture
-from ftops.datasets.report.verdict import reasons_against, score_text, verdict, warned
-from ftops.digests import Json, canonical
+from ftops.datasets.report.verdict import reasons_against, verdict, warned
+from ftops.digests import canonical
 from ftops.display.answer import Answer
 from ftops.display.figure import Figure, Table
 from ftops.display.numbers import NONE, counted, listed, percent, shortened, trimmed
@@ -30,11 +32,6 @@ MOST: Final = 50
 """Findings that a page shows."""
 SAMPLE: Final = 2000
 """Characters of a field that a page shows of a row."""
-COMPONENTS: Final = {
-    "pii": "free of personal data", "duplicates": "said once", "format": "in shape", "length": "neither blank nor endless",
-    "language": "answered in its language", "repetition": "without repetition", "answers": "answered",
-}  # fmt: skip
-"""What a row is that a component of the score finds nothing in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +65,9 @@ class Page:
     notes: tuple[str, ...]
     figures: tuple[Figure, ...]
     groups: tuple[Group, ...]
-    quality: tuple[Bar, ...]
+    components: tuple[Bar, ...]
     score: str
-    lengths: tuple[Picture, ...]
+    histograms: tuple[Picture, ...]
     fields: tuple[Picture, ...]
     measured: Table
     writings: str
@@ -105,22 +102,24 @@ def make_page(name: str, report: DatasetReport, samples: Sequence[Mapping[str, s
     """What is said and shown of a data set."""
     report = DatasetReport.model_validate_json(canonical(harmless(report.model_dump(mode="json", by_alias=True))))
     reasons = tuple(reasons_against(report))
+    checks = told(report)
+    score = next((each.score for _, each in checks if each.score is not None), None)
     return Page(
         name=harmless(name),
         over=over,
         answer=verdict(report),
         reasons=reasons or tuple(warned(report)),
         notes=tuple(warned(report)) if reasons else (),
-        figures=tuple(_figures(report)),
-        groups=tuple(_groups(report)),
-        quality=tuple(_bars(report.quality)) if report.quality else (),
-        score=_score(report.quality) if report.quality else "",
-        lengths=tuple(_lengths(report)),
+        figures=tuple(_figures(report, checks)),
+        groups=tuple(_groups(report, checks)),
+        components=tuple(_bars(score)) if score else (),
+        score=score.sentence if score else "",
+        histograms=tuple(_lengths(report)),
         fields=tuple(_field_lengths(report)),
         measured=_measured(report),
         writings=_writings(report),
         clusters=(cluster_picture(report.clusters),) if report.clusters.sizes else (),
-        alike=alike(report),
+        alike=" ".join(each.remark for _, each in checks if each.remark),
         splits=_splits(report) if report.splits else None,
         findings=findings_table(report) if report.findings else None,
         files=_files(report),
@@ -137,7 +136,10 @@ def make_page(name: str, report: DatasetReport, samples: Sequence[Mapping[str, s
 # ---------------------------------------------------------------------------------------------- the figures
 
 
-def _figures(report: DatasetReport) -> Iterator[Figure]:
+_Checks = Sequence[tuple[CheckReport, Told]]
+
+
+def _figures(report: DatasetReport, checks: _Checks) -> Iterator[Figure]:
     rows = report.rows
     gone = [
         f"{count:,} {words}"
@@ -148,9 +150,10 @@ def _figures(report: DatasetReport) -> Iterator[Figure]:
     yield Figure(
         "Rows to train on", f"{rows.kept:,}", f"of {rows.read:,} read" + "".join(f", {each}" for each in gone), kept
     )
-    if report.quality is not None:
-        least = "" if report.quality.min_score is None else f"at least {trimmed(report.quality.min_score)} is asked for"
-        yield Figure("Quality", score_text(report.quality.score), least, report.quality.score)
+    for check, each in checks:
+        if (score := each.score) is not None:
+            least = "" if score.least is None else f"at least {trimmed(score.least)} is asked for"
+            yield Figure(check.name.capitalize(), score_text(score.value), least, score.value)
     found = sum(report.found.values())
     by_check = (
         listed(f"{count:,} by {name}" for name, count in _largest(report.found.items())) if found else "by any check"
@@ -184,39 +187,22 @@ def _largest(counts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     return sorted(counts, key=lambda each: (-each[1], each[0]))
 
 
-def _groups(report: DatasetReport) -> Iterator[Group]:
+def _groups(report: DatasetReport, checks: _Checks) -> Iterator[Group]:
     read = max(report.rows.read, 1)
     if report.format:
         bars = tuple(Bar(fault, f"{count:,}", count / read) for fault, count in _largest(report.format.items()))
         yield Group(
-            "format",
+            FORMAT,
             f"{counted(report.rows.invalid, 'row')} {_are(report.rows.invalid)} not of the shape {report.shape}.",
             bars,
         )
-    for check in report.checks:
-        if check.name != "quality":
-            counts = _largest(flat_counts(check.summary))
-            bars = tuple(
-                Bar(_WORDS.get(name, name), f"{count:,}", count / read)
-                for name, count in counts
-                if count and (check.name, name) != _NO_ROWS
+    for check, each in checks:
+        if each.counts is not None:
+            counts = sorted(each.counts, key=lambda count: (-count.number, count.name))
+            rows = tuple(
+                Bar(each.words, f"{each.number:,}", each.number / read) for each in counts if each.number and each.words
             )
-            yield Group(check.name, _became(check), bars)
-
-
-_NO_ROWS: Final = ("duplicates", "clusters")
-_WORDS: Final = {"exactRows": "rows equal to an earlier one", "nearRows": "rows nearly equal to an earlier one"}
-
-
-def flat_counts(summary: Json, above: str = "") -> Iterator[tuple[str, int]]:
-    """The counts of a check's summary by name; those within another name as `outer: inner`."""
-    if not isinstance(summary, Mapping):
-        return
-    for name, value in summary.items():
-        if isinstance(value, int) and not isinstance(value, bool):
-            yield f"{above}{name}", value
-        else:
-            yield from flat_counts(value, f"{above}{name}: ")
+            yield Group(check.name, _became(check), rows)
 
 
 def _became(check: CheckReport) -> str:
@@ -233,29 +219,16 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-# ------------------------------------------------------------------------------------------------- quality
+# --------------------------------------------------------------------------------------------------- score
 
 
-def _bars(quality: QualityReport) -> Iterator[Bar]:
-    for each in quality.components:
+def _bars(score: Score) -> Iterator[Bar]:
+    for each in score.parts:
         rows = f"{counted(each.rows, 'row')} {_are(each.rows)} not" if each.rows else "all rows are"
         yield Bar(
-            COMPONENTS.get(each.name, each.name), score_text(each.value), each.value, f"{rows}; weight {trimmed(each.weight)}",
+            each.words, score_text(each.value), each.value, f"{rows}; weight {trimmed(each.weight)}",
             "bad" if each.value < 0.8 else "open" if each.value < 0.95 else "good",
         )  # fmt: skip
-
-
-def _score(quality: QualityReport) -> str:
-    missing = [name for name in COMPONENTS if name not in {each.name for each in quality.components}]
-    without = (
-        f" {listed(missing).capitalize()} {'do' if len(missing) > 1 else 'does'} not count: not checked, or not of this shape."
-        if missing
-        else ""
-    )
-    return (
-        f"The score {score_text(quality.score)} is the weighted mean of the components below, of the rows as they were read: "
-        f"each is the share of rows in which nothing is found.{without}"
-    )
 
 
 # ------------------------------------------------------------------------------------------------- lengths
@@ -318,17 +291,6 @@ def _writings(report: DatasetReport) -> str:
         f"{words.get(name, name)} {percent(count / total)} ({count:,})" for name, count in _largest(scripts.items())
     )
     return f"Rows by the writing that most of their letters are of, at the beginning of each text: {each}."
-
-
-def alike(report: DatasetReport) -> str:
-    """How many rows are like others, in a sentence."""
-    clusters = report.clusters
-    if not any(each.name == "duplicates" for each in report.checks):
-        return ""
-    if not clusters.clusters:
-        return "No two rows are alike."
-    groups = f"{counted(clusters.rows, 'row')} lie in {counted(clusters.clusters, 'group')} of rows that are alike"
-    return f"{groups}; the largest has {clusters.largest:,}. The lowest row of a group is the one that counts."
 
 
 # -------------------------------------------------------------------------------------------------- tables

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
+from ftops.datasets.checks import told
 from ftops.datasets.record import DatasetReport
 from ftops.display.answer import Answer
-from ftops.display.numbers import counted, trimmed
+from ftops.display.numbers import counted
 
 
 def verdict(report: DatasetReport) -> Answer:
@@ -25,15 +25,8 @@ def reasons_against(report: DatasetReport) -> Iterator[str]:
     if report.valid:
         return
     rows = report.rows
-    failed = [each for each in report.checks if each.failed]
-    for each in failed:
-        if each.name == "quality" and report.quality is not None:
-            least = (
-                "" if report.quality.min_score is None else f", and {trimmed(report.quality.min_score)} is the least"
-            )
-            yield f"The quality score is {score_text(report.quality.score)}{least}."
-        else:
-            yield f"The check {each.name} forbids what it found in {counted(each.rows, 'row')}."
+    failed = [each.forbids for check, each in told(report) if check.failed]
+    yield from failed
     if rows.invalid and (not failed or not rows.kept):
         yield f"{counted(rows.invalid, 'row')} of {rows.read:,} {'break' if rows.invalid > 1 else 'breaks'} the shape {report.shape}."
     if not rows.kept:
@@ -44,8 +37,3 @@ def warned(report: DatasetReport) -> Iterator[str]:
     """What to look at before."""
     for warning in report.warnings:
         yield f"{warning.rstrip('.')}."
-
-
-def score_text(score: float) -> str:
-    """Three digits, the rest cut off: never more than it is, so that what is less than a bound reads as less."""
-    return f"{math.floor(round(score * 1000, 6)) / 1000:.3f}"

@@ -12,11 +12,12 @@ from ftops.executors import protocol
 from ftops.executors.attempts import observe_attempt
 from ftops.executors.job_state import JobState, Observation
 from ftops.executors.protocol import Key, Unreachable
+from ftops.executors.registry import executor_for
 from ftops.files import is_locked
 from ftops.index.update import update_index
 from ftops.plan.run import Run, RunState
 from ftops.reconcile.write_back import WriteBack
-from ftops.resources.project import Runner
+from ftops.resources.runner import Runner
 from ftops.resources.workspace import Workspace
 from ftops.training import results
 from ftops.training.follow import last_checkpoint
@@ -75,7 +76,7 @@ def _words(run: Run) -> str:
 
 def _end(workspace: Workspace, run: Run, grace: float, asked: Callable[[], None]) -> None:
     """Asks the attempt to end, calling `asked` where it was, and returns when it has."""
-    executor = protocol.executor_for(_runner(workspace, run), workspace.store)
+    executor = executor_for(_runner(workspace, run), workspace.store)
     found = executor.find(Key(run.id, run.attempt))
     if isinstance(found, Unreachable):
         raise ExternalError(Diagnostic(f"{_words(run)} was not stopped: {found.reason}"))

@@ -33,7 +33,8 @@ from ftops.training.spec.run_status import is_longer, is_made, is_stopped, rerun
 from ftops.training.spec.sweep import SweepSpec
 
 if TYPE_CHECKING:
-    from ftops.resources.project import Project, Runner
+    from ftops.resources.project import Project
+    from ftops.resources.runner import Runner
 
 MOST_CHOICES: Final = 1000
 """Combinations of earlier digests that are looked for, where several data sets had some."""

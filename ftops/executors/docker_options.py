@@ -1,14 +1,15 @@
-"""How a training is contained: the `docker` of a runner in ftops.yaml."""
+"""How a training is contained: the `docker` of a runner in ftops.yaml. Loaded with every spec, so it stands beside the executor."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-from ftops.resources.fields import Size, Strict
+from ftops.resources.fields import Size
+from ftops.resources.runner import Capabilities, RunnerOptions
 
 _REFERENCE: Final = r"[a-z0-9]([-a-zA-Z0-9._:]*)(/[a-z0-9][-a-z0-9._]*)*(:[A-Za-z0-9_][-A-Za-z0-9._]*)?"
 _PINNED: Final = re.compile(rf"({_REFERENCE}@)?sha256:[0-9a-f]{{64}}")
@@ -44,8 +45,10 @@ Gpus = Annotated[
 ]
 
 
-class Docker(Strict):
+class Docker(RunnerOptions):
     """The container that a training runs in. What is not named here it does not get."""
+
+    needed: ClassVar = "executor docker needs to know the image: `docker: {image: NAME@sha256:…}`"
 
     allow: tuple[str, ...] = Field(default=(), description="Images that may be named by a tag.")
     image: str = Field(description=f"The image, by its digest: {_FORM}.")
@@ -96,3 +99,37 @@ class Docker(Strict):
             "list it under allow)",
             {"name": re.sub(r":[^/:]*$", "", name), "image": repr(image)},
         )
+
+    def check_capabilities(self, capabilities: Capabilities) -> None:
+        count = capabilities.gpus
+        if self.gpus is None and count:
+            raise PydanticCustomError(
+                "gpus", "capabilities.gpus is {count}, but the container gets none: set gpus here", {"count": count}
+            )
+        if self.gpus is not None and not count:
+            raise PydanticCustomError("gpus", "gpus goes with capabilities.gpus, which says that there are none")
+        if isinstance(self.gpus, tuple) and (highest := max(self.gpus)) >= count:
+            raise PydanticCustomError(
+                "gpus",
+                "GPU {id} is out of range: capabilities.gpus is {count}, so ids are 0 to {last}",
+                {"id": highest, "count": count, "last": count - 1},
+            )
+
+    def gpus_of(self, capabilities: Capabilities) -> int:
+        """All, unless the container is given some."""
+        return len(self.gpus) if isinstance(self.gpus, tuple) else capabilities.gpus
+
+    @property
+    def is_process_here(self) -> bool:
+        return False
+
+    @property
+    def uses_engine_here(self) -> bool:
+        return self.engine == "host"
+
+    @property
+    def is_offline(self) -> bool:
+        return self.network == "none"
+
+    def software(self, engine: str) -> str:
+        return f"{engine} in {self.image}"
