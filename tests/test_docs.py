@@ -326,13 +326,16 @@ def test_exit_codes():
 
 def test_records():
     """Every field of every record stands on the page about records."""
-    from ftops import records
+    from ftops.datasets.record import DatasetStatus
     from ftops.experiments.analysis.interim_result import ArmFigures, Comparison, Look, Response, Split
+    from ftops.experiments.record import Conclusion, ExperimentStatus, Phase, PhaseArm, Proposal
+    from ftops.models.record import ModelStatus
+    from ftops.training.record import RunEntry, RunStatus
 
     text = (ROOT / "docs/reference/records.md").read_text()
     models = (
-        *(records.DatasetStatus, records.RunStatus, records.RunEntry, records.ModelStatus),
-        *(records.ExperimentStatus, records.Phase, records.PhaseArm, records.Proposal, records.Conclusion),
+        *(DatasetStatus, RunStatus, RunEntry, ModelStatus),
+        *(ExperimentStatus, Phase, PhaseArm, Proposal, Conclusion),
         *(Look, Comparison, ArmFigures, Split, Response),
     )
     fields = {field.alias for model in models for field in model.model_fields.values()}
