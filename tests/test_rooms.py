@@ -8,6 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
+from ftops.cli import _COMMANDS as COMMANDS
 from tests.projects import ROOT
 
 MOST_ENTRIES = 27
@@ -63,9 +64,15 @@ def circle(pairs):
     return None
 
 
+def contracts():
+    """Each contract of import-linter by its id."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    return {each["id"]: each for each in settings["contracts"]}
+
+
 def test_the_house_is_small_enough_to_know():
     graph = imports(dict(modules()))
-    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    layers = contracts()["layers"]["layers"]
     entries = {room(name) for name in graph} - {"__init__"}
     pairs = arrows(graph)
     print(f"\n{len(entries)} entries, {len(layers)} layers, {len(pairs)} arrows between rooms")
@@ -85,3 +92,11 @@ def test_an_arrow_and_a_circle_are_noticed(text):
     pairs = arrows(imports(trees))
     assert pairs == {("git", "plan"), ("plan", "git")}
     assert set(circle(pairs)) == {"git", "plan"}
+
+
+def test_contracts_name_every_command_and_every_apply():
+    """Where import-linter takes no pattern: what somebody adds is not left out."""
+    names = {name for name, _ in modules()}
+    applies = {name for name in names if name.endswith(".apply")} - {"ftops.cli.apply", "ftops.reconcile.apply"}
+    assert applies <= set(contracts()["effects"]["protected_modules"])
+    assert {f"ftops.cli.{each.module}" for each in COMMANDS.values()} == set(contracts()["commands"]["modules"])
