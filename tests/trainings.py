@@ -101,9 +101,9 @@ def kill_all(store):
 SUBMITTER = """
 import os, sys, time
 from pathlib import Path
-from ftops.executors import executor_for
-from ftops.kinds.project import Runner
-from ftops.store import open_store
+from ftops.executors.protocol import executor_for
+from ftops.resources.project import Runner
+from ftops.store.store import open_store
 from tests.trainings import KEY, LONG, job
 if gate := os.environ.get("GATE"):
     print("ready", flush=True)
