@@ -1,4 +1,4 @@
-"""Faults of format, counted: which rows break their shape, and how, is found while they are read (`ftops.data`)."""
+"""Counts faults of format: rows that break their shape. They are found by `ftops.datasets.read`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an experiment's data says, and what may be concluded from it. Pure.
+"""What the data of an experiment says, and what may be concluded from it. Pure.
 
-`observations` are the rows as columns, `outcomes` one figure a unit, `compare` effects, `rules` when they may be called
-results, `validity` whether the data may be believed, `verdict` what follows, `look` the value that keeps it all.
+`observations` are the rows as columns, `outcomes` one figure a unit, `compare` effects, `stopping_rule` when they may be
+called results, `validity` whether the data may be believed, `verdict` what follows, `interim_result` keeps it all.
 """
 
 from __future__ import annotations

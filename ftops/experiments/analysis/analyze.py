@@ -26,7 +26,7 @@ _SOFTWARE: Final = ("ftops", "numpy", "scipy")
 
 
 def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Look], fractions: Sequence[float]) -> Look:
-    """See `ftops.analysis.analyze`."""
+    """See `ftops.experiments.analysis.analyze`."""
     # Sorting and counting millions of rows use a second processor where there is one.
     with ThreadPoolExecutor(1) as beside:
         distributions = beside.submit(pictures.distributions, spec, observations)
