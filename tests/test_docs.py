@@ -320,6 +320,45 @@ def test_what_is_generated_is_up_to_date(tmp_path):
 GENERATED = ["explanation/architecture.md", "explanation/plan-and-apply.md", "reference/cli.md", "reference/specs.md"]
 
 
+def test_counts():
+    """What is counted in the code is counted right on the pages."""
+    from ftops.datasets.checks.quality import WEIGHTS
+    from ftops.datasets.pii import ENTITIES
+    from ftops.store.process_pool import MOST
+    from ftops.training.axolotl.config import PREFERENCES
+    from ftops.training.axolotl.failure_classes import Fault
+    from ftops.training.spec.base_model import BaseModelSpec
+
+    workflows = len(list((ROOT / ".github/workflows").glob("*.yml")))
+    counted = {
+        "CHANGELOG.md": [("a quality score of {} components", len(WEIGHTS)), ("as one of {} classes", len(Fault))],
+        "benchmarks/README.md": [("personal data of all {} kinds", len(ENTITIES))],
+        "docs/explanation/data.md": [("a process for each processor, at most {}.", MOST)],
+        "docs/how-to/base-model.md": [("takes one of {}.", len(set(BaseModelSpec.model_fields) - {"revision"}))],
+        "docs/how-to/ci.md": [("comes with {} workflows", workflows), ("Copy {} of them", workflows - 1)],
+        "docs/how-to/preferences.md": [("{} methods learn which of two answers", len(PREFERENCES))],
+    }
+    numbers = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+    ]
+    for page, phrases in counted.items():
+        text = " ".join((ROOT / page).read_text().split()).lower()
+        for phrase, number in phrases:
+            assert phrase.format(numbers[number]).lower() in text, page
+
+
 def test_exit_codes():
     from ftops import errors
 
