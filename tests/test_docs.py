@@ -359,6 +359,15 @@ def test_counts():
             assert phrase.format(numbers[number]).lower() in text, page
 
 
+def test_files_that_are_named_exist():
+    """Each Python file that stands between backticks, on a page or in the code, by its path or the end of it."""
+    modules = [path for folder in ("ftops", "tests", "docs", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    known = {"/".join(path.relative_to(ROOT).parts[-n:]) for path in modules for n in range(1, 9)}
+    texts = [*PAGES, ROOT / "benchmarks/README.md", *(ROOT / "ftops").rglob("*.py")]
+    named = {(path.name, name) for path in texts for name in re.findall(r"`([\w/]+\.py)`", path.read_text())}
+    assert sorted((place, name) for place, name in named if name not in known) == []
+
+
 def test_exit_codes():
     from ftops import errors
 
