@@ -1,22 +1,31 @@
-"""Writes the parts of the reference that follow from the code: `python docs/generate.py`. A test says when they are old."""
+"""Writes what the documentation takes from the code: `python docs/generate.py`. A test says when it is old.
+
+Two pages of the reference are made whole. On other pages a part is made, between `<!-- made: NAME -->` and `<!-- end -->`.
+"""
 
 # ruff: noqa: INP001  (a script, no part of a package)
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
 
 import click
 
 from ftops.cli import ftops
+from ftops.plan.steps import STEPS
 from ftops.resources.fields import NAME_PATTERN, SEMVER_PATTERN
 from ftops.specs import json_schema, models
 
-FOLDER: Final = Path(__file__).parent / "reference"
+FOLDER: Final = Path(__file__).parent
+ROOT: Final = FOLDER.parent
 WIDTH: Final = 100
 
 NOTICE: Final = "<!-- Written by docs/generate.py from the code. Edit the code, then run it again. -->"
@@ -207,10 +216,83 @@ def _command(command: click.Command, names: tuple[str, ...], parent: click.Conte
                 yield from _command(inner, (*names, name), context)
 
 
-PAGES: Final = {"specs.md": specs, "cli.md": cli}
+def layers() -> list[list[str]]:
+    """The layers of import-linter's contract from the top, each with its entries of `ftops/`."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (contract,) = (each for each in settings["contracts"] if each["id"] == "layers")
+    return [layer.split(" | ") for layer in contract["layers"]]
+
+
+def layer_line() -> Iterator[str]:
+    """The layers as one line, folded."""
+    text = " › ".join(", ".join(layer) for layer in layers())
+    yield from wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+
+
+def room_table() -> Iterator[str]:
+    """A row for each entry of `ftops/`, from the top layer down: what its docstring says first."""
+    yield from ("| room | is |", "|---|---|")
+    for name in (name for layer in layers() for name in layer):
+        folder = ROOT / "ftops" / name
+        yield _room(folder) if folder.is_dir() else _room(folder.with_suffix(".py"))
+
+
+def inner_room_table() -> Iterator[str]:
+    """A row for each folder in a room, in the order of the rooms."""
+    yield from ("| room | is |", "|---|---|")
+    for name in (name for layer in layers() for name in layer):
+        for path in sorted((ROOT / "ftops" / name).glob("*/**/__init__.py")):
+            yield _room(path.parent)
+
+
+def _room(path: Path) -> str:
+    name = path.relative_to(ROOT / "ftops").as_posix()
+    module = path / "__init__.py" if path.is_dir() else path
+    words = _first_sentence(ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "")
+    return f"| `{name}{'/' if path.is_dir() else ''}` | {words} |"
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s|\n\n", text, maxsplit=1)[0].replace("\n", " ").replace("|", "\\|")
+
+
+NUMBERS: Final = (
+    *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+
+
+def step_table() -> Iterator[str]:
+    """How many kinds of step there are, and a row for each."""
+    yield f"A change is a list of steps. There are {NUMBERS[len(STEPS)]} of them:"
+    yield from ("", "| step | does |", "|---|---|")
+    yield from (f"| `{name}` | {_first_sentence(step.__doc__ or '')} |" for name, step in STEPS.items())
+
+
+PARTS: Final = {"rooms": room_table, "inner rooms": inner_room_table, "layers": layer_line, "steps": step_table}
+PART: Final = re.compile(r"(?<=<!-- made: )([a-z ]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def filled(page: str) -> str:
+    """A page with its parts made anew."""
+
+    def made(found: re.Match[str]) -> str:
+        return f"{found[1]}{found[2]}\n{chr(10).join(PARTS[found[1]]())}\n\n"
+
+    return PART.sub(made, (FOLDER / page).read_text(encoding="utf-8"))
+
+
+PAGES: Final = {
+    "reference/specs.md": specs,
+    "reference/cli.md": cli,
+    "explanation/architecture.md": lambda: filled("explanation/architecture.md"),
+    "explanation/plan-and-apply.md": lambda: filled("explanation/plan-and-apply.md"),
+}
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
-    for page, text in PAGES.items():
-        (folder / page).write_text(text(), encoding="utf-8")
+    for page, make in PAGES.items():
+        text = make()
+        (folder / page).parent.mkdir(parents=True, exist_ok=True)
+        (folder / page).write_text(text, encoding="utf-8")

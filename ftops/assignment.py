@@ -1,4 +1,4 @@
-"""Which unit gets which arm of an experiment: for applications. Takes Python's standard library only."""
+"""For applications: gives each unit its arm of an experiment; standard library only."""
 
 from ftops.experiments.assignment import Allocation, Gate, assign, assign_many, bucket
 

@@ -1,4 +1,4 @@
-"""Writing the log rows of an experiment: for applications. Takes Python's standard library only."""
+"""For applications: writes the log rows of an experiment; standard library only."""
 
 from ftops.experiments.logs.client import ExperimentLog
 

@@ -1,4 +1,7 @@
-"""Experiments as flags of OpenFeature (https://openfeature.dev): needs `pip install "ftops[openfeature]"`."""
+"""For applications: experiments as flags of OpenFeature (https://openfeature.dev).
+
+Needs `pip install "ftops[openfeature]"`.
+"""
 
 # ruff: noqa: ARG002 (a provider has these parameters, whatever it does with them)
 

@@ -19,7 +19,7 @@ def test_arrays_of_lists_do_not_import_pandas():
     in_new_process("""
         import sys
         import pyarrow as pa
-        from ftops.arrow import leave_pandas_out
+        from ftops.store.arrow import leave_pandas_out
 
         leave_pandas_out()
         assert pa.array([1, None, 3]).null_count == 1
@@ -30,7 +30,7 @@ def test_arrays_of_lists_do_not_import_pandas():
 def test_pandas_works_for_others_all_the_same():
     in_new_process("""
         import pyarrow as pa
-        from ftops.arrow import leave_pandas_out
+        from ftops.store.arrow import leave_pandas_out
 
         leave_pandas_out()
         import pandas
@@ -45,7 +45,7 @@ def test_pandas_that_is_there_already_stays():
     in_new_process("""
         import pandas
         import pyarrow as pa
-        from ftops.arrow import leave_pandas_out
+        from ftops.store.arrow import leave_pandas_out
 
         leave_pandas_out()
         assert pa.array(pandas.Series([1, 2])).to_pylist() == [1, 2]

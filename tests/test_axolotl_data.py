@@ -1,4 +1,4 @@
-"""Axolotl itself loads and tokenises what `outputs.py` writes: every row, and of each only what it should learn."""
+"""Axolotl itself loads and tokenises what `datasets/formats.py` writes: every row, and of each only what it should learn."""
 
 from __future__ import annotations
 

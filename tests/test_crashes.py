@@ -31,7 +31,7 @@ STAND_IN = "ftops-stand-in:latest"
 
 RECORD = """
 import sys
-from ftops import journal
+from ftops.store import journal
 told = sys.argv[1]
 def passed(point):
     with open(told, "a") as file:

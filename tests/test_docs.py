@@ -305,14 +305,67 @@ def test_every_page_is_in_the_index():
 # ----------------------------------------------------------------------------------------------- reference
 
 
-def test_the_generated_reference_is_up_to_date(tmp_path):
+def test_what_is_generated_is_up_to_date(tmp_path):
     # In a process of its own: click remembers how a command was called, and other tests call them in other ways.
     argv = [sys.executable, str(ROOT / "docs/generate.py"), str(tmp_path)]
     subprocess.run(argv, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["cli.md", "specs.md"]
+    names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.md"))
+    assert names == GENERATED
     for name in names:
-        assert (ROOT / "docs/reference" / name).read_text() == (tmp_path / name).read_text(), "python docs/generate.py"
+        assert (ROOT / "docs" / name).read_text() == (tmp_path / name).read_text(), "python docs/generate.py"
+    parts = re.findall(r"^<!-- made: (.+) -->$", "".join((tmp_path / name).read_text() for name in names), re.MULTILINE)
+    assert sorted(parts) == ["inner rooms", "layers", "rooms", "steps"]
+
+
+GENERATED = ["explanation/architecture.md", "explanation/plan-and-apply.md", "reference/cli.md", "reference/specs.md"]
+
+
+def test_counts():
+    """What is counted in the code is counted right on the pages."""
+    from ftops.datasets.checks.quality import WEIGHTS
+    from ftops.datasets.pii import ENTITIES
+    from ftops.store.process_pool import MOST
+    from ftops.training.axolotl.config import PREFERENCES
+    from ftops.training.axolotl.failure_classes import Fault
+    from ftops.training.spec.base_model import BaseModelSpec
+
+    workflows = len(list((ROOT / ".github/workflows").glob("*.yml")))
+    counted = {
+        "CHANGELOG.md": [("a quality score of {} components", len(WEIGHTS)), ("as one of {} classes", len(Fault))],
+        "benchmarks/README.md": [("personal data of all {} kinds", len(ENTITIES))],
+        "docs/explanation/data.md": [("a process for each processor, at most {}.", MOST)],
+        "docs/how-to/base-model.md": [("takes one of {}.", len(set(BaseModelSpec.model_fields) - {"revision"}))],
+        "docs/how-to/ci.md": [("comes with {} workflows", workflows), ("Copy {} of them", workflows - 1)],
+        "docs/how-to/preferences.md": [("{} methods learn which of two answers", len(PREFERENCES))],
+    }
+    numbers = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+    ]
+    for page, phrases in counted.items():
+        text = " ".join((ROOT / page).read_text().split()).lower()
+        for phrase, number in phrases:
+            assert phrase.format(numbers[number]).lower() in text, page
+
+
+def test_files_that_are_named_exist():
+    """Each Python file that stands between backticks, on a page or in the code, by its path or the end of it."""
+    modules = [path for folder in ("ftops", "tests", "docs", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    known = {"/".join(path.relative_to(ROOT).parts[-n:]) for path in modules for n in range(1, 9)}
+    texts = [*PAGES, ROOT / "benchmarks/README.md", *(ROOT / "ftops").rglob("*.py")]
+    named = {(path.name, name) for path in texts for name in re.findall(r"`([\w/]+\.py)`", path.read_text())}
+    assert sorted((place, name) for place, name in named if name not in known) == []
 
 
 def test_exit_codes():
@@ -326,24 +379,20 @@ def test_exit_codes():
 
 def test_records():
     """Every field of every record stands on the page about records."""
-    from ftops import records
+    from ftops.datasets.record import DatasetStatus
     from ftops.experiments.analysis.interim_result import ArmFigures, Comparison, Look, Response, Split
+    from ftops.experiments.record import Conclusion, ExperimentStatus, Phase, PhaseArm, Proposal
+    from ftops.models.record import ModelStatus
+    from ftops.training.record import RunEntry, RunStatus
 
     text = (ROOT / "docs/reference/records.md").read_text()
     models = (
-        *(records.DatasetStatus, records.RunStatus, records.RunEntry, records.ModelStatus),
-        *(records.ExperimentStatus, records.Phase, records.PhaseArm, records.Proposal, records.Conclusion),
+        *(DatasetStatus, RunStatus, RunEntry, ModelStatus),
+        *(ExperimentStatus, Phase, PhaseArm, Proposal, Conclusion),
         *(Look, Comparison, ArmFigures, Split, Response),
     )
     fields = {field.alias for model in models for field in model.model_fields.values()}
     assert [name for name in sorted(fields) if f"`{name}`" not in text] == []
-
-
-def test_every_room_is_on_the_map():
-    text = (ROOT / "docs/explanation/architecture.md").read_text()
-    rooms = [path for path in (ROOT / "ftops").iterdir() if path.suffix in ("", ".py") and "__" not in path.name]
-    named = [f"{path.name}/" if path.is_dir() else path.name for path in rooms]
-    assert [name for name in sorted(named) if f"`{name}`" not in text] == []
 
 
 def test_every_kind_has_its_section():

@@ -224,9 +224,7 @@ def test_the_plugin_stands_alone():
 
 
 def test_importing_is_light():
-    script = (
-        "import sys, ftops.engine, ftops.sandbox; print([m for m in ('jinja2', 'yaml', 'click') if m in sys.modules])"
-    )
+    script = "import sys, ftops.executors.engine, ftops.store.sandbox; print([m for m in ('jinja2', 'yaml', 'click') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -110,3 +110,12 @@ def test_the_command_reads_files_anywhere(tmp_path):
         },
     ]  # fmt: skip
     assert ftops(tmp_path, "engine", "check", "gone.yml", code=64).stdout == ""
+
+
+@pytest.mark.parametrize("command", [("engine", "check"), ("import",)], ids=" ".join)
+def test_a_long_config_is_read_to_its_end(tmp_path, command):
+    (tmp_path / "long.yml").write_text(SOUND + "# a comment\n" * 100_000 + "micro_batchsize: 2\n")
+    (tmp_path / "longer.yml").write_text(SOUND + "#" * (10 << 20))
+    for name, expected in {"long": "unknown key 'micro_batchsize'", "longer": "more than the 10,485,760"}.items():
+        done = ftops(tmp_path, *command, f"{name}.yml", code=3)
+        assert expected in done.stdout + done.stderr

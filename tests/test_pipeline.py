@@ -629,9 +629,9 @@ def _child(folder, before, progress="None"):
 import os, signal
 from pathlib import Path
 from ftops.errors import FtopsError
-from ftops.kinds.dataset import DatasetSpec
-from ftops.pipeline import Origin, prepare
-from ftops.store import open_store
+from ftops.datasets.spec import DatasetSpec
+from ftops.datasets.prepare.prepare import Origin, prepare
+from ftops.store.store import open_store
 root = Path({str(folder)!r})
 store = open_store(root / "store")
 {before}

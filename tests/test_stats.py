@@ -649,17 +649,17 @@ def test_the_information_of_a_flat_prior():
 # Imports
 
 
-@pytest.mark.parametrize("name", ["sizes", "sequential", "effects", "mismatch", "bayes", "corrections"])
+@pytest.mark.parametrize("name", ["power", "sequential", "effects", "sample_ratio", "bayes", "corrections"])
 def test_what_a_plan_calls_does_not_wait_for_scipys_statistics(name):
     calls = {
-        "sizes": "sizes.samples(0.5, 0.05, 0.8); sizes.detectable_share(0.3, 100, 0.05, 0.8)",
+        "power": "power.samples(0.5, 0.05, 0.8); power.detectable_share(0.3, 100, 0.05, 0.8)",
         "sequential": "sequential.obrien_fleming([0.5, 1], 0.05); sequential.always_valid_half_width(1, 1, 0.05)",
         "effects": "effects.proportions(83, 5, 99, 12).interval(0.05)",
-        "mismatch": "mismatch.srm({'a': 4, 'b': 5}, {'a': 1, 'b': 1})",
+        "sample_ratio": "sample_ratio.srm({'a': 4, 'b': 5}, {'a': 1, 'b': 1})",
         "bayes": "bayes.expected_loss(1, 1)",
         "corrections": "corrections.holm([0.1])",
     }
-    code = f"import sys\nfrom ftops.stats import {name}\nassert not {{'numpy', 'scipy'}} & set(sys.modules)\n{calls[name]}\n"
+    code = f"import sys\nfrom ftops.statistics import {name}\nassert not {{'numpy', 'scipy'}} & set(sys.modules)\n{calls[name]}\n"
     subprocess.run([sys.executable, "-c", code + "assert 'scipy.stats' not in sys.modules"], check=True)
 
 
@@ -668,7 +668,17 @@ def test_every_public_function_names_its_source_or_is_plain():
     plain = {"critical", "two_sided", "level", "shares", "samples", "detectable"}
     plain |= {"detectable_share", "always_valid_level", "Sample", "Counts", "Effect", "NonInferiority", "ratio_sample"}
     missing = []
-    for name in ("bayes", "corrections", "cuped", "effects", "mismatch", "moments", "ratings", "sequential", "sizes"):
+    for name in (
+        "bayes",
+        "corrections",
+        "cuped",
+        "effects",
+        "power",
+        "rank_tests",
+        "sample",
+        "sample_ratio",
+        "sequential",
+    ):
         module = importlib.import_module(f"ftops.statistics.{name}")
         for label, value in vars(module).items():
             if label.startswith("_") or getattr(value, "__module__", "") != module.__name__ or label in plain:

@@ -22,6 +22,7 @@ from ftops.executors.attempts import observe_attempt, runs_of
 from ftops.executors.job_state import JobState
 from ftops.files import cannot_write, publish_folder, write_atomic
 from ftops.plan.run import RunState
+from ftops.store import digest_cache
 from ftops.store import store as stores
 from ftops.store.digest_cache import file_identity
 from ftops.store.store import Store, open_store
@@ -194,7 +195,7 @@ def test_a_full_disk_while_building_is_named(tmp_path):
 PUBLISH = """
 import os, signal, sys
 from pathlib import Path
-from ftops.store import publish_folder
+from ftops.files import publish_folder
 def build(folder):
     (folder / "file").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -228,7 +229,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next_apply(store):
 HOLD = """
 import sys, time
 from pathlib import Path
-from ftops.store import Store
+from ftops.store.store import Store
 with Store(Path(sys.argv[1])).exclusive():
     print("mine", flush=True)
     time.sleep(99)
@@ -362,7 +363,7 @@ def old(path, text):
 @pytest.fixture
 def patient(monkeypatch):
     """The inode's change time can't be set, so that waiting two seconds is made shorter."""
-    monkeypatch.setattr(stores, "RACY_SECONDS", 0.05)
+    monkeypatch.setattr(digest_cache, "RACY_SECONDS", 0.05)
 
 
 def test_a_hash_is_kept_for_the_next_process(store, tmp_path, patient, monkeypatch):

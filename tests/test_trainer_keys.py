@@ -211,7 +211,7 @@ def test_ten_thousand_checks_take_well_under_a_second():
 
 def test_importing_reads_no_snapshot_and_no_heavy_library():
     script = (
-        "import sys, ftops.trainer.config as c, ftops.trainer.keys as k\n"
+        "import sys, ftops.training.axolotl.config as c, ftops.training.axolotl.keys as k\n"
         "assert k._snapshot.cache_info().currsize == 0\n"
         "print([m for m in ('jinja2', 'yaml', 'pydantic', 'subprocess') if m in sys.modules])"
     )

@@ -98,7 +98,7 @@ def test_stored_rows_are_the_same_by_one_process_and_by_several(tmp_path, monkey
 
 WAITING = """
 import os, time
-from ftops import workers
+from ftops.store import process_pool as workers
 workers.helpers = lambda: 2
 workers.IDLE_SECONDS = 1
 def wait(number):

@@ -1,4 +1,4 @@
-"""The command line: one file a noun; parse, call the room that owns it, render, exit code.
+"""The command line, one file a command: it parses, calls a room, prints, and ends with an exit code.
 
 A command's module is imported when the command runs, so that `ftops --version` and `plan` start quickly.
 """

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ftops.errors import Diagnostic
     from ftops.specs.axolotl_config import Finding
 
-LARGEST: Final = 1 << 20
-"""Bytes: no config is larger."""
 CHECK: Final = """\b
 Examples:
   ftops engine check config.yml
@@ -50,9 +48,10 @@ def check(files: tuple[BinaryIO, ...], form: str) -> None:
 
     Exits with 3 where something is found.
     """
+    from ftops.documents.yaml_positions import MAX_BYTES
     from ftops.specs.axolotl_config import check_engine_config
 
-    looked = [(file.name, *check_engine_config(file.name, file.read(LARGEST + 1))) for file in files]
+    looked = [(file.name, *check_engine_config(file.name, file.read(MAX_BYTES + 1))) for file in files]
     if form == "json":
         click.echo(_json(looked))
     else:

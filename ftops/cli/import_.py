@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
-from ftops.cli.engine import LARGEST
 from ftops.errors import Diagnostic, SpecError, UsageError
 
 if TYPE_CHECKING:
@@ -40,9 +39,10 @@ def import_config(config: BinaryIO, name: str | None, out: Path | None) -> None:
 
     Exits with 3 where something stands in the way.
     """
+    from ftops.documents.yaml_positions import MAX_BYTES
     from ftops.files import write_atomic
 
-    text = _specs(config.name, config.read(LARGEST + 1), name or _slug(Path(config.name).stem))
+    text = _specs(config.name, config.read(MAX_BYTES + 1), name or _slug(Path(config.name).stem))
     if out is None:
         click.echo(text, nl=False)
         return

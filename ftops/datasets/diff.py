@@ -1,4 +1,4 @@
-"""Which rows differ between two versions of data: files, URLs, prepared data; and between a source and what was recorded of it."""
+"""Which rows differ between two versions of data: files, URLs, prepared data, a source and its record."""
 
 from __future__ import annotations
 

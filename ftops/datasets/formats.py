@@ -1,4 +1,4 @@
-"""Rows as lines of JSON, in each form that Axolotl reads; `trainer/config.py` says how it is told to read them.
+"""Rows as lines of JSON, in each form that Axolotl reads; `training/axolotl/config.py` says how it is told to.
 
     alpaca      {"instruction", "input", "output"}
     messages    {"messages": [{"role", "content"?, "name"?, "tool_call_id"?, "tool_calls"?}], "tools"?}

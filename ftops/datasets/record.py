@@ -49,7 +49,7 @@ class CheckReport(Strict):
 
 
 class FindingReport(Strict):
-    """A finding without the data it is about: see `ftops.findings.Finding`. `file` and `line` say where its row starts."""
+    """A finding without the data it is about: see `ftops.datasets.finding.Finding`. `file` and `line` say where its row starts."""
 
     check: str
     row: int

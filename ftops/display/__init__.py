@@ -1,1 +1,1 @@
-"""Values → what people read, whatever they are about: numbers, tables, text, SVG, pages. Pure."""
+"""How any value is shown: numbers, tables, text, SVG, pages. Pure."""

@@ -1,4 +1,4 @@
-"""Figures as people read them: the same number of decimals where figures are compared, a real minus sign, a dash for none."""
+"""Figures as people read them: as many decimals as can be compared, a real minus sign, a dash for none."""
 
 from __future__ import annotations
 

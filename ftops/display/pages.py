@@ -1,5 +1,6 @@
-"""Reports from the templates that come with ftops: HTML escapes by itself, Markdown by its filters. All else is a fault:
-a name that a template has and its values lack raises."""
+"""Renders reports from the templates that come with ftops. HTML escapes by itself, Markdown by its filters.
+
+A name that a template has and its values lack raises."""
 
 from __future__ import annotations
 

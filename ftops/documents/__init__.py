@@ -1,1 +1,1 @@
-"""YAML documents and where each value stands in them; the quick YAML of records; globs."""
+"""YAML documents that know where each value stands; the quick YAML of records; globs."""

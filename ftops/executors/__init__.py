@@ -1,1 +1,1 @@
-"""Where a training runs, and the processes around it: a process of this machine, or a container."""
+"""Where a training runs: as a process of this machine or in a container; and the processes around it."""

@@ -1,4 +1,4 @@
-"""What the container of a job is made of, as Docker's API wants it: nothing but what the runner grants and the job needs."""
+"""The container of a job, as Docker's API wants it: what the runner grants and the job needs, and no more."""
 
 from __future__ import annotations
 

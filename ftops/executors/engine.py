@@ -1,4 +1,4 @@
-"""The environment of the training engine: a virtual environment of its own, built once a machine and shared by all clones.
+"""The training engine's virtual environment: built once a machine, shared by all clones.
 
 Axolotl pins most of what it uses exactly, so it never shares an environment with ftops. A folder is keyed by the version and
 the digest of its lock; it counts only with the marker, which is written last. It is built where it stays, as virtual

@@ -11,7 +11,7 @@ from ftops.digests import Json
 
 
 class JobState(StrEnum):
-    """What an executor says of a job; the states that four kinds of executor share."""
+    """What an executor says of a job; the states that all executors share."""
 
     QUEUED = "queued"
     STARTING = "starting"

@@ -1,4 +1,4 @@
-"""What a trainer takes of the machine: `python -I resource_usage.py LEADER FILE` appends samples to FILE until process LEADER ends.
+"""Samples what a trainer takes of the machine: `python -I resource_usage.py LEADER FILE`, until LEADER ends.
 
 It stands alone (standard library only, no import of ftops, Python 3.8), as the wrapper does that starts it. A sample is a line
 `{"time", "cpu_percent", "memory_gib", "gpu_0_percent", "gpu_0_memory_gib", …}`: 100 % of the processor is one core, and the

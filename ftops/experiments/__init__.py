@@ -1,1 +1,1 @@
-"""A/B experiments: specs, assignment, logs, analysis, verdicts and their reports."""
+"""A/B experiments between model versions: which user gets which, what logs say, and the verdict."""

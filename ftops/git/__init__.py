@@ -1,4 +1,4 @@
-"""git, the only adapter to it: `repository` reads, `commit` commits records without a checkout, `push` pushes them.
+"""The only adapter to git and DVC: `repository` reads, `commit` commits without a checkout, `push` pushes.
 
 Nothing is imported here: a plan reads, and needs none of what writes.
 """

@@ -1,4 +1,4 @@
-"""The SQL index: a copy of the records for those who query in SQL. Rebuilt whole at any time, and never the truth.
+"""A copy of the records as SQL tables, for queries. Rebuilt whole at any time, and never the truth.
 
 Import this package only where an index is configured: SQLAlchemy, which it stands on, takes a while to import.
 """

@@ -1,1 +1,1 @@
-"""Registered models: versions, aliases, tags, and the records that say so."""
+"""Registered models: their versions, aliases and tags."""

@@ -1,4 +1,4 @@
-"""The steps that register versions and look at experiments, and the one that commits what came out."""
+"""The steps that register a version, add its merged weights, and label it."""
 
 from __future__ import annotations
 

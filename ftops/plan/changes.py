@@ -1,4 +1,4 @@
-"""The values that several rooms share: addresses, changes, steps, runs, and what was observed.
+"""A plan and its changes as values: what would happen to each resource, why, and by which steps.
 
 Everything here is frozen and holds no behaviour but what follows from its own fields.
 """

@@ -29,7 +29,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class FetchData(Step):
-    """Bring the files of `paths` (tracked by DVC) into the work tree."""
+    """Bring files that DVC tracks into the work tree."""
 
     paths: tuple[str, ...]
 
@@ -40,7 +40,7 @@ class FetchData(Step):
 
 @dataclass(frozen=True, slots=True)
 class PrepareData(Step):
-    """Read, check, split and write a data set; its content address in the store is `digest`."""
+    """Read, check, split and write a data set. Its content address in the store is `digest`."""
 
     dataset: str
     digest: str
@@ -52,7 +52,7 @@ class PrepareData(Step):
 
 @dataclass(frozen=True, slots=True)
 class MixData(Step):
-    """Put several prepared data sets together, as `run` weighs them."""
+    """Put several prepared data sets together, as a training weighs them."""
 
     run: str
     digest: str
@@ -76,7 +76,7 @@ class MakeBaseModel(Step):
 
 @dataclass(frozen=True, slots=True)
 class Train(Step):
-    """Train run `run_id`: attach to it, collect it, resume it, or start it, by what its folder in the store holds.
+    """Train a run: attach to it, collect it, resume it or start it, by what its folder in the store holds.
 
     `resume_run` names an earlier run whose last whole checkpoint this one goes on from (`onChange: resume`). A person asked to
     train it again after attempt `rerun_after`: what those up to it left counts for nothing; 0 where nobody did."""
@@ -96,8 +96,9 @@ class Train(Step):
 
 @dataclass(frozen=True, slots=True)
 class MergeWeights(Step):
-    """Merge the adapter that `run_id`, a run of `run`, ended with into its base model; the one in the folder `output` of the
-    store, where that is said."""
+    """Merge the adapter that a run ended with into its base model.
+
+    The run is `run_id`, of the training `run`; the adapter that in the folder `output` of the store, where that is said."""
 
     run: str
     run_id: str
@@ -110,7 +111,7 @@ class MergeWeights(Step):
 
 @dataclass(frozen=True, slots=True)
 class Choose(Step):
-    """Choose the best member of the sweep `sweep` by what their records measured."""
+    """Choose the best member of a sweep by what the records of all members measured."""
 
     sweep: str
     metric: str
@@ -123,7 +124,7 @@ class Choose(Step):
 
 @dataclass(frozen=True, slots=True)
 class RegisterVersion(Step):
-    """Make version `version` of `model` from the result of run `run_id`."""
+    """Make a version of a model from the result of a run."""
 
     model: str
     version: str
@@ -136,7 +137,7 @@ class RegisterVersion(Step):
 
 @dataclass(frozen=True, slots=True)
 class AddMerged(Step):
-    """Add the merged weights of its adapter to version `version` of `model`."""
+    """Add the merged weights of its adapter to a version of a model."""
 
     model: str
     version: str
@@ -148,7 +149,7 @@ class AddMerged(Step):
 
 @dataclass(frozen=True, slots=True)
 class LabelVersion(Step):
-    """Give version `version` of `model` these aliases and tags, and no others."""
+    """Give a version of a model these aliases and tags, and no others."""
 
     model: str
     version: str
@@ -162,7 +163,7 @@ class LabelVersion(Step):
 
 @dataclass(frozen=True, slots=True)
 class Analyze(Step):
-    """Look at the logs of `experiment` as they are now, in its phase `phase`; `opens` when that phase begins."""
+    """Look at the logs of an experiment as they are now. `opens` where its phase `phase` begins with that."""
 
     experiment: str
     phase: str
@@ -176,7 +177,7 @@ class Analyze(Step):
 
 @dataclass(frozen=True, slots=True)
 class CommitRecords(Step):
-    """Write what came out for `address` as a commit under registry/."""
+    """Commit what came out for a resource, under `registry/`."""
 
     address: Address
 

@@ -1,1 +1,1 @@
-"""What exists is made what the specs say: observe, plan, apply, write back. The only room that acts."""
+"""Makes the world as the specs say: observe, plan, apply, write back; the only room that acts."""

@@ -1,4 +1,4 @@
-"""What exists now: records in git, the content behind pointers, the runs of this machine's store. Read, never written."""
+"""Reads what exists: records in git, the content behind pointers, the runs of this machine's store."""
 
 from __future__ import annotations
 

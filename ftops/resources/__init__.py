@@ -1,1 +1,1 @@
-"""What a resource is, whatever its kind: its document, its project, its record, the workspace it lies in."""
+"""What all kinds share: the document, its fields, the project, the record, and the workspace they lie in."""

@@ -1,1 +1,1 @@
-"""What of the store nobody needs any more, and its removal."""
+"""Finds what of the store nobody needs any more, and removes it."""

@@ -1,4 +1,4 @@
-"""Which prepared rows nobody needs any more, and their removal. Records stay: what is known of data outlives the data."""
+"""Which prepared rows nobody needs any more, and their removal. Records stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A config for Axolotl → the specs that say the same: Datasets and a TrainingRun. What can't be said is refused by its place."""
+"""A config for Axolotl → the specs that say the same. What specs can't say is refused, with its place."""
 
 from __future__ import annotations
 

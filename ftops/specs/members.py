@@ -1,4 +1,4 @@
-"""A sweep → its members, as if each stood in a document of its own; what is wrong with one is told where the sweep says it."""
+"""A sweep → its members, as if each stood in a document of its own. Errors point to the sweep."""
 
 from __future__ import annotations
 

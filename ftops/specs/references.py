@@ -1,4 +1,4 @@
-"""What holds between resources: references lead somewhere, form no circle, and name runners and templates that exist."""
+"""What holds between resources: references lead somewhere, without a circle, to runners and templates too."""
 
 from __future__ import annotations
 

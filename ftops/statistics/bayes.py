@@ -1,5 +1,6 @@
-"""For information only: what a flat prior and a normal likelihood make of an estimate. Nothing may be decided by it, since
-looking often makes "95 % sure" wrong far more often than one time in twenty.
+"""For information only: what a flat prior and a normal likelihood make of an estimate.
+
+Nothing may be decided by it, since looking often makes "95 % sure" wrong far more often than one time in twenty.
 
 An effect above 0 counts as better: turn the sign of the estimate where less is better.
 """

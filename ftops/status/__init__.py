@@ -1,1 +1,1 @@
-"""What stands where: resources, runs, their checkpoints and sweeps, and what a machine lacks."""
+"""Says how far things are: resources, runs, checkpoints, sweeps; and what a machine lacks (`ftops doctor`)."""

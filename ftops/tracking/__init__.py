@@ -1,4 +1,4 @@
-"""MLflow, seen from apply: what to call things there, what it has not got yet, and the process that brings it.
+"""The mirror in MLflow: what things are called there, what it has not got yet, and the process that brings it.
 
 Apply only writes files (`write_tracking`, `request_version`) and starts the mirror (`python -m ftops.tracking`), which
 follows them in its own time: MLflow down, slow or absent never delays or stops a training. Nothing here imports

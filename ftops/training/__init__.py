@@ -1,1 +1,1 @@
-"""Training runs: what a spec says of one, its Axolotl config, its job followed to its end, its record."""
+"""Training runs: the Axolotl config of each, what it costs, its job followed to the end, and what came out."""

@@ -1,4 +1,4 @@
-"""The steps that make data, a base model, and a training."""
+"""The steps that mix data, make a base model, and train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model that a run begins with, by what is at hand of it: its shape, by its spec or its config.json, its chat template."""
+"""The model that a run begins with: its shape, by its spec or its config.json, and its chat template."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def lacks_template(folder: Path) -> bool:
 
 
 def of_init(init: InitModel) -> Shape:
-    """What `trainer/init_model.py` makes; its tokenizer may turn out smaller."""
+    """What `training/axolotl/init_model.py` makes; its tokenizer may turn out smaller."""
     wide = -(-init.hidden_size * 8 // 3 // 32) * 32
     return Shape(
         init.hidden_size, init.layers, init.heads, init.heads, init.hidden_size // init.heads, wide, init.vocab_size

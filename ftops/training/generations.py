@@ -1,4 +1,4 @@
-"""What a model answered before and after a training, as its attempts left it: see `trainer/plugin/ftops_samples.py`."""
+"""What a model answered before and after a training; `plugin/ftops_samples.py` writes it."""
 
 from __future__ import annotations
 

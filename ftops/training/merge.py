@@ -1,5 +1,6 @@
-"""The step that merges an adapter into its base model: a job of the run's executor, like a training, whose result is put
-beside what the run left.
+"""The step that merges an adapter into its base model, as a job of the run's executor, like a training.
+
+Its result is put beside what the run left:
 
     runs/RUN-ID/attempt-N/output   the adapter, as it was trained
     runs/RUN-ID/attempt-N/merged   merged, whole or not there at all

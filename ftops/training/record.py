@@ -1,4 +1,4 @@
-"""The records of data sets, runs and model versions."""
+"""The record of a training: its runs, and how two accounts of one become one."""
 
 from __future__ import annotations
 

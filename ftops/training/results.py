@@ -1,4 +1,4 @@
-"""What a step left in the store → the record that says so."""
+"""What a training left in the store → its record."""
 
 from __future__ import annotations
 

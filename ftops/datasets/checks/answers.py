@@ -1,4 +1,4 @@
-"""What makes an answer no answer: it is empty, it refuses, it repeats itself, or it is in another language than the question.
+"""What makes an answer no answer: empty, a refusal, a repetition, or another language than the question's.
 
 Rules that are sure rather than complete: each looks at a bounded part of a text, or takes time linear in it.
 """

@@ -1,8 +1,8 @@
 """Personal data in a text: where it is, and what may be shown of it.
 
 Each family of identifiers has its file, and its detectors look at the text for themselves; where what they found overlaps,
-the surest is kept. Nothing here knows rows, files or the time. A detector takes the text as it is scanned (`scanning.py`)
-and gives candidates (`hits.py`), in time that grows with the text and no faster.
+the surest is kept. Nothing here knows rows, files or the time. A detector takes the text as it is scanned (`normalize.py`)
+and gives candidates (`match.py`), in time that grows with the text and no faster.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EMAIL: Final = "<EMAIL>"
 
 
 def find(text: str, entities: frozenset[str] | None = None) -> list[Hit]:
-    """What `text` holds of `entities` (of all nine when None): in order, without overlaps.
+    """What `text` holds of `entities` (of all when None): in order, without overlaps.
 
     Every detector runs whatever is asked for, so that a telephone number is no bank account because nobody asked for telephones.
     """

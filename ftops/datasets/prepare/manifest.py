@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MANIFEST: Final = "manifest.json"
 MANIFEST_VERSION: Final = "2.0"
 INDEX: Final = "rows.idx"
-"""Which rows were read: see `ftops.data.row_index`."""
+"""Which rows were read: see `ftops.datasets.read.row_index`."""
 SIDES: Final = "sides.idx"
 """A byte for each row of INDEX, in the same order: its split as an index in SPLITS, or NOWHERE."""
 NOWHERE: Final = 255

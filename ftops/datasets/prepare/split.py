@@ -3,7 +3,7 @@
 Rows that are alike form a group, and a group is never divided: a row of the test split has no near twin in training. The
 side of a group is that of its first row, the one with the lowest number. There are two ways to choose it.
 
-By hash, where the spec names no column: 64 bits of the first row's BLAKE2b (RFC 7693, `similar.equality`), mixed with those
+By hash, where the spec names no column: 64 bits of the first row's BLAKE2b (RFC 7693, `clusters.equality`), mixed with those
 of the seed, as a fraction of their range, which the ratios cut in the order train, validation, test. Nothing else counts, so the order of files makes no
 difference where no rows are alike, and ratios are met in the mean: of n groups a split with ratio r gets n·r ± √(n·r·(1-r)).
 

@@ -1,4 +1,4 @@
-"""What the stages of the pipeline made, kept under names that say what it was made of: the same is never made twice.
+"""What the stages of preparing data made, kept under names that say what it was made of: the same is never made twice.
 
 A cache, so nothing is synced to disk: a folder that is not whole any more, or never was, is made anew.
 """

@@ -1,4 +1,4 @@
-"""The files of a prepared folder: the rows of each split, which rows there were, what was found and what became of it."""
+"""Writes a prepared folder: the rows of each split, which rows there were, what was found and done."""
 
 from __future__ import annotations
 

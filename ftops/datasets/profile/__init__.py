@@ -1,4 +1,4 @@
-"""Rows → the statistics that a record holds: lengths, writings, tokens. Pure."""
+"""The statistics of rows: lengths, writings, tokens. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many tokens rows are, by the tokenizer of the model that is to learn them: of a sample, with the error that makes, or of all."""
+"""How many tokens rows are to the model that learns them: of all rows, or of a sample with its error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a descriptor to the decoded bytes of a file, counted, limited and hashed on the way. Runs in the child that parses."""
+"""Decodes a file, and counts, limits and hashes the bytes on the way. Runs in the child that parses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of JSON, an array of objects, and of JSONL, one object a line: what two parsers could read differently is refused."""
+"""Rows of JSON (an array of objects) and of JSONL: what two parsers could read differently is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that parse: files are cut into pieces, children read the pieces, and what they read is what is hashed here."""
+"""Cuts files into pieces for child processes to parse, and hashes what they read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs in the process that parses: pieces of files in as descriptors, rows out as Arrow files, the rest as JSON."""
+"""Runs in the process that parses: pieces of files in as descriptors, rows out as Arrow files."""
 
 from __future__ import annotations
 

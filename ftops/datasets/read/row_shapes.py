@@ -1,4 +1,4 @@
-"""From a row as a file has it to the fields of its shape, or to every reason why it is none. Runs in the child that parses.
+"""From a row in a file to the fields of its shape, or to each reason why not. Runs in the child that parses.
 
 Which columns and forms are understood is told in `docs/explanation/data.md`.
 """

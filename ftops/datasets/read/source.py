@@ -1,4 +1,4 @@
-"""Files with rows, opened once, below an allowed folder and through no link, or brought from a store that fsspec knows."""
+"""Files with rows, opened once: below an allowed folder and through no link, or from a store that fsspec knows."""
 
 from __future__ import annotations
 

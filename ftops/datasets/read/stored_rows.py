@@ -1,4 +1,4 @@
-"""Rows that lie in files: read batch by batch, as often as wanted; what checks change lies over them and is never written."""
+"""Rows in files, read in batches as often as wanted. What checks change lies over them, and is never written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the rows of a data set are, as a histogram with its median and its 95 % point; and how large the groups that are alike."""
+"""Histograms of a data set: how long its rows are, and how large the groups that are alike."""
 
 from __future__ import annotations
 

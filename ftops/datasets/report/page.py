@@ -1,4 +1,4 @@
-"""The page of a data set, as Markdown and as one HTML file; both say the same, and nothing but what its report holds."""
+"""The page of a data set, as Markdown and as one HTML file: both say what its report holds, and no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment's data says, and what may be concluded from it. Pure.
+"""What the data of an experiment says, and what may be concluded from it. Pure.
 
 `observations` are the rows as columns, `outcomes` one figure a unit, `compare` effects, `stopping_rule` when they may be
 called results, `validity` whether the data may be believed, `verdict` what follows, `make_result` all of it in turn, and

@@ -1,4 +1,4 @@
-"""What the pictures of a report are drawn from: how an experiment stood at the end of each day, and how values spread."""
+"""What a report's pictures are drawn from: an experiment at the end of each day, and how values spread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stopping rules: how strict a look must be, given the looks before it, so that looking often finds nothing that isn't there."""
+"""Stopping rules: how strict a look must be, so that looking often finds nothing that isn't there."""
 
 from __future__ import annotations
 

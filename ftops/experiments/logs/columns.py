@@ -1,4 +1,4 @@
-"""Rows by columns: which of them are sound is decided for all at once, and the rest is left to `row.judge`."""
+"""Rows by columns: which of them are sound is decided for all at once, and the rest is left to `row_schema.judge`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a look, and what was declared, are read for people: which arm is compared with which, what is better, in what words."""
+"""A look as people read it: which arm is compared with which, what is better, in what words."""
 
 from __future__ import annotations
 

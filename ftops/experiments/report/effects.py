@@ -1,4 +1,4 @@
-"""The effect from day to day: with its interval, the boundary at which the stopping rule calls it one, and the looks."""
+"""Draws the effect from day to day: its interval, the boundary of the stopping rule, and the looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report on an experiment, as Markdown and as one HTML file; both say the same, and nothing but what the record holds."""
+"""The report on an experiment, as Markdown and as one HTML file: both say what the record holds, and no more."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Jobs of one apply that go on at the same time, as many as their runners allow: trainings, and merges of adapters. All else is
-done one after another."""
+"""Trainings and merges of one apply at the same time, as many as their runners allow. All else waits its turn."""
 
 from __future__ import annotations
 

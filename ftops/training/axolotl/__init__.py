@@ -1,1 +1,1 @@
-"""What we know of Axolotl: its keys, how a config is rendered, and the files that run in its environment."""
+"""What ftops knows of Axolotl: its keys, how a config is rendered, and the files that run in its environment."""

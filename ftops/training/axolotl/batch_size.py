@@ -1,4 +1,4 @@
-"""`micro_batch_size: auto`: how many rows each GPU takes at once, where the spec says only how many a step learns from."""
+"""`micro_batch_size: auto`: how many rows each GPU takes at once, of those that a step learns from."""
 
 from __future__ import annotations
 

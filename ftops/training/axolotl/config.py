@@ -163,7 +163,7 @@ _READ_AS: Final[Mapping[str, Mapping[str, Json]]] = {
     },
     "completion": {"ds_type": "json", "type": "completion", "field": "text"},
 }
-"""How Axolotl is told to read each form that `outputs.py` writes, but for PAIRS."""
+"""How Axolotl is told to read each form that `datasets/formats.py` writes, but for PAIRS."""
 
 _PAIRS_READ_AS: Final[Mapping[str, Mapping[str, Json]]] = {
     # Of an entry for dpo, orpo or kto Axolotl drops ds_type, roles and mappings: the rows have its own names.

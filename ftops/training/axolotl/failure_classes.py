@@ -1,4 +1,4 @@
-"""Why a training failed: the class of its fault, from how its process ended and from what it wrote. What to do about each."""
+"""Why a training failed, by how its process ended and what it wrote; and what to do about each class."""
 
 from __future__ import annotations
 

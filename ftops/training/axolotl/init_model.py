@@ -1,6 +1,6 @@
 """Makes a small random Llama and a tokenizer trained on a data set. Run by the engine's own Python; stands alone:
 
-    ENGINE/bin/python -P ftops/trainer/init_model.py REQUEST.json
+    ENGINE/bin/python -P ftops/training/axolotl/init_model.py REQUEST.json
 
 The request is `{"family": "llama", "hiddenSize", "layers", "heads", "vocabSize", "seed", "texts": JSONL file, "output":
 folder}`. The folder appears whole or not at all, and the same request gives the same bytes.

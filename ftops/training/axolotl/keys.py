@@ -1,7 +1,7 @@
 """Checks a config for Axolotl key by key, against the snapshot of the keys that Axolotl really knows.
 
 Axolotl drops an unknown key without a word, so a typing error trains something else than was meant. The snapshot is made by
-`snapshot.py`, the rules about old keys come from Axolotl's validators (`utils/schemas/deprecated.py`, `validation.py`).
+`snapshot.py`, the rules about old keys come from Axolotl's validators (deprecated.py and validation.py in its utils/schemas).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a training can go on from a checkpoint: the state in it is of an optimizer, an adapter, data and so many processes."""
+"""Whether a training can go on from a checkpoint: same optimizer, adapter, data and number of processes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Prints which keys the installed Axolotl knows, as JSON. Run by the engine's own Python; stands alone:
 
-    ENGINE/bin/python -P ftops/trainer/snapshot.py > ftops/trainer/axolotl-VERSION.json
+    ENGINE/bin/python -P ftops/training/axolotl/snapshot.py > ftops/training/axolotl/axolotl-VERSION.json
 
 `keys` are the top-level keys, `plugins` the further keys that a shipped plugin brings, `models` the keys of nested
 mappings by model name. A key is `{"type", "default"?, "alias"?, "deprecated"?}`; a type reads `int | None`, `'auto' | bool`,

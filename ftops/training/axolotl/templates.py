@@ -1,4 +1,4 @@
-"""Renders templates to configs. Imported in the sandbox's child only: it pulls in Jinja, and templates may be anybody's.
+"""Renders templates to configs. Only the sandbox's child imports it: it needs Jinja, and anybody writes templates.
 
 A template is Jinja over YAML. It sees the values of `config.template_values` and three functions that write whole lines:
 

@@ -1,4 +1,4 @@
-"""A training as text for terminals and as JSON for programs: where it stands, its curve, its attempts, its checkpoints."""
+"""A training as text and as JSON: where it stands, its curve, its attempts, its checkpoints."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from ftops.digests import Json, digest
 from ftops.resources.fields import Name, RelativePath, Strict, exactly_one
 
 MADE_VERSION: Final = 1
-"""Raised when `trainer/init_model.py` makes another model or tokenizer of the same data."""
+"""Raised when `training/axolotl/init_model.py` makes another model or tokenizer of the same data."""
 
 
 class InitModel(Strict):

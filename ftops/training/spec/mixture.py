@@ -11,7 +11,7 @@ from ftops.digests import Json, digest
 from ftops.resources.fields import Name, Strict
 
 MIXED_VERSION: Final = 1
-"""Raised when `pipeline/mixing.py` takes other rows of the same data."""
+"""Raised when `datasets/prepare/mixture.py` takes other rows of the same data."""
 
 
 class Portion(Strict):

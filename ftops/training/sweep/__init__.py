@@ -1,1 +1,1 @@
-"""Sweeps: a training run over a grid of hyperparameters, its members, and the best one of them."""
+"""Sweeps: one training over several hyperparameters, its members, and the best of them."""

@@ -1,4 +1,4 @@
-"""What a sweep expands to: members, each a TrainingRun of its own, and the sweep itself, which stands for the best of them."""
+"""What a sweep expands to: members, each a TrainingRun, and the sweep, which stands for the best of them."""
 
 from __future__ import annotations
 

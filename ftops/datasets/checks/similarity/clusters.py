@@ -1,4 +1,4 @@
-"""Which rows are alike: exactly, by the canonical encoding of their fields; nearly, by the Jaccard index of their tokens.
+"""Rows that are alike: exactly, by the encoding of their fields; nearly, by the Jaccard index of their tokens.
 
 What hashes propose is confirmed by the tokens themselves, so the result is that of comparing every row with every other.
 """
