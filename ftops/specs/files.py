@@ -13,6 +13,7 @@ from typing import Final
 from ftops.documents.globs import glob_pattern
 from ftops.documents.yaml_positions import MAX_BYTES, read_documents, too_large
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where
+from ftops.files import LINKED, open_below
 from ftops.resources.project import PROJECT_FILE
 from ftops.resources.specs import Specs
 from ftops.specs.load import BEGINNING, load
@@ -139,12 +140,11 @@ class Files:
         return False
 
     def _read(self, name: str) -> None:
-        if name in self.texts or self._linked(name):
+        if name in self.texts:
             return
         try:
-            descriptor = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
+            with os.fdopen(open_below(self.root, name), "rb") as file:
+                status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     self._report("this is no regular file", Where(name))
                 elif status.st_size > MAX_BYTES:
@@ -152,7 +152,8 @@ class Files:
                 else:
                     self.texts[name] = file.read(MAX_BYTES + 1)
         except OSError as error:
-            self._report(f"cannot be read: {error.strerror}", Where(name))
+            if error.errno not in LINKED or not self._linked(name):
+                self._report(f"cannot be read: {error.strerror}", Where(name))
 
     def _unreadable(self, error: OSError) -> None:
         name = Path(error.filename).relative_to(self.root).as_posix()
