@@ -18,6 +18,7 @@ from ftops.errors import ChecksFailed, Diagnostic, ExternalError, RunFailed
 from ftops.executors import protocol
 from ftops.executors.attempts import observe_attempt
 from ftops.executors.engine import plugin_files, require_engine
+from ftops.files import read_bytes
 from ftops.plan.apply_events import Notice, TrainingProgress
 from ftops.plan.changes import Change
 from ftops.plan.run import Run, RunState, run_id
@@ -188,7 +189,7 @@ def _track(work: Work, change: Change, step: Train, folder: Path) -> None:
         return
     run = work.specs.get(TrainingRun, change.address.name)
     spec, base = run.spec, run.spec.base_model
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load(read_bytes(folder / "config.yaml"))
     tracking.write_tracking(
         folder,
         tracking.RunTracking(
@@ -320,7 +321,7 @@ def _what_fits(work: Work, change: Change, ended: Ended) -> str:
     run = work.specs.get(TrainingRun, change.address.name)
     runner = runner_of(run, work.specs.project)
     folder = work.store.attempt(run_id(change.address.name, change.digest or ""), ended.attempt)
-    config = yaml.load((folder / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+    config = yaml.load(read_bytes(folder / "config.yaml"), Loader=yaml.CSafeLoader)
     shape = shape_of(run, work.specs.resources, work.workspace.root)
     room = capacity(log_tail(folder / "output.log")) or runner.capabilities.gpu_memory
     if shape is None or room is None:
