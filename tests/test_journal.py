@@ -159,7 +159,7 @@ def test_a_failing_step_is_written_as_failed(tmp_path, monkeypatch):
 APPLY = """
 import sys
 from pathlib import Path
-from ftops.journal import Journal
+from ftops.store.journal import Journal
 with Journal.open(Path(sys.argv[1])) as journal:
     for name in ("prepare", "train"):
         with journal.step(name):

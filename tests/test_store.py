@@ -194,7 +194,7 @@ def test_a_full_disk_while_building_is_named(tmp_path):
 PUBLISH = """
 import os, signal, sys
 from pathlib import Path
-from ftops.store import publish_folder
+from ftops.files import publish_folder
 def build(folder):
     (folder / "file").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -228,7 +228,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next_apply(store):
 HOLD = """
 import sys, time
 from pathlib import Path
-from ftops.store import Store
+from ftops.store.store import Store
 with Store(Path(sys.argv[1])).exclusive():
     print("mine", flush=True)
     time.sleep(99)
