@@ -147,11 +147,15 @@ def by_descriptor(path: Path) -> Iterator[str]:
 
 
 def open_given(path: Path, *, waits: bool = True) -> int:
-    """A descriptor to read what a person named: links are followed. Raises OSError.
+    """A descriptor to read what a person named: links are followed. Raises OSError, also for a folder.
 
     `waits` is for who reads pipes too: a pipe is waited for until somebody writes into it.
     """
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if waits else os.O_NONBLOCK))
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if waits else os.O_NONBLOCK))
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return descriptor
 
 
 def read_given(path: Path, limit: int = LARGEST) -> bytes:
