@@ -22,6 +22,7 @@ from ftops.executors.attempts import observe_attempt, runs_of
 from ftops.executors.job_state import JobState
 from ftops.files import cannot_write, publish_folder, write_atomic
 from ftops.plan.run import RunState
+from ftops.store import digest_cache
 from ftops.store import store as stores
 from ftops.store.digest_cache import file_identity
 from ftops.store.store import Store, open_store
@@ -362,7 +363,7 @@ def old(path, text):
 @pytest.fixture
 def patient(monkeypatch):
     """The inode's change time can't be set, so that waiting two seconds is made shorter."""
-    monkeypatch.setattr(stores, "RACY_SECONDS", 0.05)
+    monkeypatch.setattr(digest_cache, "RACY_SECONDS", 0.05)
 
 
 def test_a_hash_is_kept_for_the_next_process(store, tmp_path, patient, monkeypatch):
