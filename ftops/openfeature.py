@@ -24,6 +24,7 @@ from openfeature.provider import AbstractProvider, Metadata
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where, did_you_mean
 from ftops.experiments.assignment import WHOLE, Allocation, assign, bucket
 from ftops.experiments.spec.experiment import RUNNING, Experiment
+from ftops.files import read_bytes, read_given
 from ftops.resources.project import PROJECT_FILE
 from ftops.specs import find_root
 from ftops.specs.files import Files
@@ -139,12 +140,9 @@ def _read(path: Path) -> list[Experiment]:
 
 def _texts(path: Path) -> dict[str, bytes]:
     """The file, and the ftops.yaml of its project where it is in one, for the defaults."""
-    try:
-        texts = {str(path): path.read_bytes()}
-    except OSError as error:
-        raise UsageError(Diagnostic(f"{path} cannot be read: {error.strerror}")) from error
+    texts = {str(path): read_given(path)}
     try:
         project = find_root(path.absolute().parent) / PROJECT_FILE
     except SpecError:
         return texts
-    return texts | {PROJECT_FILE: project.read_bytes()}
+    return texts | {PROJECT_FILE: read_bytes(project)}

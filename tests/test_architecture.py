@@ -78,6 +78,193 @@ def test_every_module_says_what_it_is(path):
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
+# ------------------------------------------------------------------------------- one reader and writer of files
+
+ALONE = {
+    "executors/wrapper.py": "runs beside a job, also in a container that has no ftops",
+    "executors/resource_usage.py": "is started by the wrapper, which has no ftops",
+    "training/axolotl/plugin/ftops_axolotl.py": "runs inside of Axolotl, in the engine's environment",
+    "training/axolotl/plugin/ftops_samples.py": "runs inside of Axolotl, in the engine's environment",
+    "training/axolotl/init_model.py": "runs in the engine's environment",
+    "experiments/logs/client.py": "is imported by applications, with the standard library only",
+}
+"""Modules that do without the rest of ftops, and why."""
+OPENED_ELSEWHERE = {
+    (
+        "cli/__init__.py",
+        "os.open(os.devnull, os.O_WRONLY)",
+    ): "no file: what is said goes nowhere after a pipe was closed",
+    ("datasets/read/source.py", "store.open(name, 'rb')"): "a file of an object store, which fsspec brings",
+    ("experiments/logs/parquet.py", "pq.ParquetFile(source.content.again())"): "reads a descriptor of files.py",
+    (
+        "experiments/logs/parquet.py",
+        "pq.ParquetFile(source.content.again(), metadata=metadata, read_dictionary=texts, buffer_size=1 << 20)",
+    ): "reads a descriptor of files.py",
+    (
+        "experiments/logs/parquet.py",
+        "pq.ParquetFile(source.content.again(), metadata=metadata, read_dictionary=coded, buffer_size=1 << 16)",
+    ): "reads a descriptor of files.py",
+    ("datasets/read/parquet_rows.py", "pq.ParquetFile(pa.BufferReader(raw))"): "reads bytes",
+    ("datasets/read/parquet_rows.py", "pq.ParquetFile(pa.BufferReader(raw), read_dictionary=texts)"): "reads bytes",
+}
+"""Calls outside of files.py that look as if they opened a file by its path, and what they open."""
+
+BY_PATH = {
+    "open", "read_text", "read_bytes", "write_text", "write_bytes", "touch", "FileIO", "open_code", "mknod",
+    "copyfile", "copy2", "copytree", "move", "memory_map", "from_file", "from_pretrained", "tofile", "FileHandler",
+}  # fmt: skip
+"""Functions and methods that open what a path names, whatever they belong to."""
+BY_PATH_OR_FILE = {
+    ("np", "load"), ("np", "save"), ("np", "savez"), ("np", "fromfile"), ("np", "memmap"), ("pa", "OSFile"), ("pa", "input_stream"),
+    ("pa", "output_stream"), ("pq", "ParquetFile"), ("pq", "read_table"), ("pq", "write_table"), ("csv", "read_csv"),
+    ("zipfile", "ZipFile"), ("sqlite3", "connect"),
+}  # fmt: skip
+"""Functions of libraries that take a path or an open file: theirs is what a `with … as` of the module has opened."""
+MADE_BY_OPEN = ("Journal", "WriteBack")
+"""Classes of ftops whose `open` makes one of them."""
+OPENERS = {
+    "os": {"open"},
+    "io": {"open", "FileIO", "open_code"},
+    "codecs": {"open"},
+    "shutil": {"copy", "copyfile", "copy2"},
+}
+
+
+def opening_by_path(source):
+    """The calls in `source` that open a file by its path, and the imports that hide such a call."""
+    tree = ast.parse(source)
+    given = [each for node in ast.walk(tree) if isinstance(node, ast.With | ast.AsyncWith) for each in node.items]
+    opened = {each.optional_vars.id for each in given if isinstance(each.optional_vars, ast.Name)}
+    parsers = {
+        node.id
+        for assigned in ast.walk(tree)
+        if isinstance(assigned, ast.Assign) and "configparser." in ast.unparse(assigned.value)
+        for target in assigned.targets
+        for node in ast.walk(target)
+        if isinstance(node, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and {each.name for each in node.names} & OPENERS.get(node.module, set()):
+            yield ast.unparse(node)
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name):
+            wrong = node.func.id == "open"
+        elif isinstance(node.func, ast.Attribute):
+            owner, name = ast.unparse(node.func.value), node.func.attr
+            first = node.args[0] if node.args else None
+            wrong = (
+                (name in BY_PATH and not (name == "open" and owner in MADE_BY_OPEN))
+                or ((owner, name) in BY_PATH_OR_FILE and not (isinstance(first, ast.Name) and first.id in opened))
+                or (owner, name) == ("shutil", "copy")
+                or (name == "read" and (owner in parsers or "ConfigParser" in owner))
+            )
+        else:
+            wrong = False
+        if wrong:
+            yield ast.unparse(node)
+
+
+def outside_of_files():
+    """Every module but files.py and those that stand alone, by its path in ftops."""
+    paths = {path.relative_to(ROOT / "ftops").as_posix(): path for path in MODULES}
+    return {name: path for name, path in paths.items() if name not in ("files.py", *ALONE)}
+
+
+@pytest.mark.parametrize("name", outside_of_files())
+def test_files_are_opened_by_files_only(name):
+    found = set(opening_by_path(outside_of_files()[name].read_text()))
+    assert found - {call for where, call in OPENED_ELSEWHERE if where == name} == set(), (
+        "open it by a function of ftops/files.py"
+    )
+
+
+def test_no_exemption_is_left_over():
+    for name, call in OPENED_ELSEWHERE:
+        assert call in set(opening_by_path((ROOT / "ftops" / name).read_text())), (name, call)
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_what_opens_its_own_files_stands_alone(name):
+    source = (ROOT / "ftops" / name).read_text()
+    assert list(opening_by_path(source)) != []
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [
+        each
+        for node in imports
+        for each in ([node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+    ]
+    # What a row may be is the standard library's only, too.
+    assert {each for each in modules if each.split(".")[0] == "ftops"} <= {"ftops.experiments.logs.row_schema"}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "open(path)",
+        "with open(path, 'rb') as file:\n    file.read()",
+        "yaml.safe_load(open(path))",
+        "path.open()",
+        "Path(name).open('w')",
+        "Path.open(path)",
+        "(folder / 'x').read_text()",
+        "path.read_bytes()",
+        "path.write_text('x')",
+        "path.write_bytes(b'x')",
+        "path.touch()",
+        "os.open(path, os.O_RDONLY)",
+        "io.open(path)",
+        "io.FileIO(path)",
+        "gzip.open(path)",
+        "bz2.open(path)",
+        "tarfile.open(path)",
+        "zipfile.ZipFile(path)",
+        "shutil.copy(a, b)",
+        "shutil.copyfile(a, b)",
+        "shutil.copy2(a, b)",
+        "shutil.copytree(a, b)",
+        "sqlite3.connect(path)",
+        "np.load(path)",
+        "np.save(folder / 'x', array)",
+        "np.memmap(tensor.path, np.uint8)",
+        "array.tofile(path)",
+        "pa.OSFile(str(path))",
+        "pa.memory_map(path)",
+        "pq.ParquetFile(path)",
+        "pq.read_table(path)",
+        "Tokenizer.from_file(path)",
+        "(files('ftops') / 'x').read_text()",
+        "stores, config = [], configparser.RawConfigParser()\nconfig.read(path)",
+        "configparser.ConfigParser().read([path])",
+        "from os import open",
+        "from shutil import copyfile as take",
+    ],
+)
+def test_a_planted_opening_is_found(planted):
+    assert list(opening_by_path(f"def planted():\n    {planted.replace(chr(10), chr(10) + '    ')}\n")) != []
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        "os.fdopen(open_regular(path), 'rb')",
+        "read_bytes(path, root=root)",
+        "Journal.open(folder)",
+        "WriteBack.open(workspace, None, {})",
+        "file.read(12)",
+        "with os.fdopen(open_regular(path), 'rb') as file:\n    np.load(file)",
+        "with by_descriptor(path) as name, pa.OSFile(name) as file:\n    pass",
+        "with reading(path) as file:\n    zipfile.ZipFile(file)",
+        "config = configparser.RawConfigParser()\nconfig.read_string(read_bytes(path).decode())",
+        "shutil.copyfileobj(a, b)",
+        "shutil.rmtree(folder)",
+        "tempfile.TemporaryFile()",
+    ],
+)
+def test_what_opens_nothing_by_its_path_is_left_alone(sound):
+    assert list(opening_by_path(f"def sound():\n    {sound.replace(chr(10), chr(10) + '    ')}\n")) == []
+
+
 def shipped():
     """Every text file that a clone has, tests aside: these hold paths to refuse."""
     listed = subprocess.run(

@@ -80,11 +80,12 @@ def apply(  # noqa: PLR0913  (click gives it every option)
             Diagnostic("a saved plan says what to do: --target, --exclude, --rerun and --resume don't go with it")
         )
     chosen = _named(begins, choice.reruns)
+    from ftops.files import read_given
     from ftops.reconcile.observe import open_workspace
 
     workspace = open_workspace(start)
     if saved is not None:
-        text = saved.read_bytes()
+        text = read_given(saved)
         made, observed = _check_saved(workspace, saved, text)
     else:
         made, observed = sealed_plan(workspace, choice, chosen)

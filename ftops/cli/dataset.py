@@ -106,7 +106,7 @@ def check(
     """
     from ftops.datasets.report.check import check_json, check_text, findings_csv
     from ftops.datasets.report.page import dataset_page
-    from ftops.files import write_atomic
+    from ftops.files import write_given
     from ftops.plan.json import as_json
 
     everything = how.pop("everything")
@@ -115,10 +115,10 @@ def check(
     if options.shape is None and not names_a_dataset(targets):
         click.echo(f"read as rows of shape {checked.report.shape}, by the columns (--shape says another)", err=True)
     if report is not None:
-        write_atomic(report, dataset_page(name, checked.report, checked.samples))
+        write_given(report, dataset_page(name, checked.report, checked.samples))
     if findings is not None:
         # The mark says to spreadsheets that it is UTF-8; without it they show Korean as something else.
-        write_atomic(findings, findings_csv(checked.findings).encode("utf-8-sig"))
+        write_given(findings, findings_csv(checked.findings).encode("utf-8-sig"))
     if form == "json":
         click.echo(as_json(check_json(checked.report, checked.findings, everything)))
     else:
@@ -146,7 +146,7 @@ def add(start: Path, path: Path, options: Options, name: str | None, on_invalid:
     A file in a folder that DVC tracks as a whole is tracked with that folder. Commit the pointer and the spec after it.
     """
     from ftops.datasets.prepare.prepare import check
-    from ftops.files import write_atomic
+    from ftops.files import write_given
     from ftops.git import dvc
     from ftops.specs import find_root
 
@@ -169,7 +169,7 @@ def add(start: Path, path: Path, options: Options, name: str | None, on_invalid:
         click.echo(text.rstrip("\n"))
         click.echo(f"to commit: {pointer}, and the .gitignore that DVC may have changed", err=True)
     else:
-        write_atomic(write, text.encode())
+        write_given(write, text.encode())
         click.echo(f"to commit: {pointer}, {write}, and the .gitignore that DVC may have changed", err=True)
 
 

@@ -182,7 +182,7 @@ def _write(out: str, rows: Iterable[dict[str, Any]], units: int) -> None:
     import orjson  # not needed for anything else here
 
     from ftops.display.text import clean
-    from ftops.files import write_atomic
+    from ftops.files import write_given
 
     file = sys.stdout.buffer if out == STDIN else BytesIO()
     count = 0
@@ -191,7 +191,7 @@ def _write(out: str, rows: Iterable[dict[str, Any]], units: int) -> None:
         count += 1
     file.flush()
     if isinstance(file, BytesIO):
-        write_atomic(Path(out), file.getvalue())
+        write_given(Path(out), file.getvalue())
     where = "" if out == STDIN else f" in {clean(out)}"
     click.echo(f"{count:,} simulated rows of {units:,} units{where}: they say nothing of any model", err=out == STDIN)
 
@@ -266,12 +266,13 @@ class _Past:
 def _past(found: Experiment, root: Path | None, *, with_looks: bool = True) -> _Past:
     """What was seen before of an experiment. Raises SpecError where its looks are of other arms than the spec's."""
     from ftops.experiments.record import ExperimentRecord
+    from ftops.files import read_bytes
     from ftops.registry.record_files import parse_as
 
     path = ExperimentRecord.path_of(found.metadata.name)
     if root is None or not (root / path).is_file():
         return _Past()
-    record = parse_as(ExperimentRecord, path, (root / path).read_bytes())
+    record = parse_as(ExperimentRecord, path, read_bytes(root / path, root=root))
     phase = record.status.phases[record.status.current]
     if not _same_arms(found, phase, record.status.inputs):
         if not with_looks:

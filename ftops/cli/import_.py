@@ -40,7 +40,7 @@ def import_config(config: BinaryIO, name: str | None, out: Path | None) -> None:
     Exits with 3 where something stands in the way.
     """
     from ftops.documents.yaml_positions import MAX_BYTES
-    from ftops.files import write_atomic
+    from ftops.files import write_given
 
     text = _specs(config.name, config.read(MAX_BYTES + 1), name or _slug(Path(config.name).stem))
     if out is None:
@@ -48,7 +48,7 @@ def import_config(config: BinaryIO, name: str | None, out: Path | None) -> None:
         return
     if out.exists():
         raise UsageError(Diagnostic(f"{out} is there already", hint="name another file, or take it away first"))
-    write_atomic(out, text.encode())
+    write_given(out, text.encode())
     click.echo(f"Written. Look at what it says, and then: ftops plan  ({out})")
 
 

@@ -111,7 +111,7 @@ def sealed_plan(
 @click.pass_obj
 def plan(start: Path, form: str, out: Path | None, choice: Choice, *, explain: bool, detailed_exitcode: bool) -> None:
     """Show what apply would do, and why. Nothing is changed, fetched or run."""
-    from ftops.files import write_atomic
+    from ftops.files import write_given
     from ftops.reconcile.observe import open_workspace
 
     if explain and form != "text":
@@ -119,7 +119,7 @@ def plan(start: Path, form: str, out: Path | None, choice: Choice, *, explain: b
     workspace = open_workspace(start)
     made, _ = sealed_plan(workspace, choice)
     if out is not None:
-        write_atomic(out, plan_json(made).encode())
+        write_given(out, plan_json(made).encode())
     match form:
         case "json":
             click.echo(plan_json(made))

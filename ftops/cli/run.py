@@ -91,10 +91,10 @@ def show(start: Path, name: str, page: Path | None, form: str) -> None:
             return
     view = read_run(workspace, chosen_run(workspace, name))
     if page is not None:
-        from ftops.files import write_atomic
+        from ftops.files import write_given
         from ftops.training.report.page import run_page
 
-        write_atomic(page, run_page(view))
+        write_given(page, run_page(view))
     elif form == "json":
         click.echo(run_json(view, sweep))
     else:

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from ftops.errors import UsageError
+from ftops.files import write_given
 from ftops.plan.json import as_json
 from ftops.specs import json_schema, models
 
@@ -41,6 +42,6 @@ def schema(kind: str | None, listing: bool, folder: Path | None) -> None:
     elif folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in models():
-            (folder / f"{name.lower()}.json").write_text(as_json(json_schema(name)) + "\n", encoding="utf-8")
+            write_given(folder / f"{name.lower()}.json", f"{as_json(json_schema(name))}\n".encode())
     else:
         click.echo("\n".join(models()))

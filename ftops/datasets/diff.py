@@ -16,6 +16,7 @@ from ftops.datasets.report.diff import DiffedSide, PlacedRow, RowDiff
 from ftops.datasets.spec import OUTPUTS, Dataset, DatasetSpec, OutputFormat, Shape, SourceSpec
 from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
+from ftops.files import read_bytes
 from ftops.plan.changes import Change, Plan
 from ftops.plan.details import DatasetDetails, RowChanges
 from ftops.plan.observed import Observed
@@ -247,9 +248,9 @@ def _row_changes(before: Path, spec: DatasetSpec, root: Path, observed: Observed
     if spec.source.url is not None:
         return None
     try:
-        known = read_index(before.read_bytes())
+        known = read_index(read_bytes(before, None))
         size = sum((root / path).stat().st_size for path in paths)
-    except OSError:
+    except (OSError, ExternalError):
         return None
     if size > PLANNED_BYTES:
         return f"larger than {PLANNED_BYTES // 2**20} MiB"

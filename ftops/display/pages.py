@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ftops.digests import Json
 from ftops.display.text import clean
+from ftops.files import read_shipped
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -83,4 +84,4 @@ def _shipped() -> dict[str, str]:
     package = Path(__file__).parents[1]
     # The wheel holds templates/ inside the package, a checkout beside it.
     root = next(path for path in (package / "templates", package.parent / "templates") if path.is_dir()) / "reports"
-    return {path.name: path.read_text(encoding="utf-8") for path in sorted(root.glob("*.j2"))}
+    return {path.name: read_shipped(path).decode() for path in sorted(root.glob("*.j2"))}

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ftops.executors.protocol import Handle, Job, Key
-from ftops.files import cannot_write, read_json, rename_new, temporary_name, write_atomic
+from ftops.files import cannot_write, open_lock, read_json, rename_new, temporary_name, write_atomic
 
 if TYPE_CHECKING:
     from ftops.digests import Json
@@ -47,7 +47,7 @@ def take(folder: Path, job: Job, owner: Owner | None = None) -> int | None:
     temporary = temporary_name(folder)
     try:
         temporary.mkdir(parents=True)
-        lock = os.open(temporary / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        lock = open_lock(temporary / "lock")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for name, content in files.items():

@@ -12,7 +12,7 @@ from typing import Final
 from ftops.digests import Json
 from ftops.errors import ExternalError
 from ftops.executors.job_state import JobState, Observation, ended, reached_its_end
-from ftops.files import is_locked, open_regular, parsed, read_json
+from ftops.files import is_locked, open_regular, parsed, read_bytes, read_json
 from ftops.plan.run import Run, RunState
 from ftops.store.store import NAME, Store
 
@@ -41,7 +41,7 @@ def observe_attempt(folder: Path) -> Observation | None:
 @functools.cache
 def boot_id() -> str:
     """What the kernel drew when this machine started; `wrapper.py`, which stands alone, writes it into a handle."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return read_bytes(Path("/proc/sys/kernel/random/boot_id")).decode("ascii").strip()
 
 
 def last_event(folder: Path) -> dict[str, Json]:

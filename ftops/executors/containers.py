@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ftops.executors import wrapper
 from ftops.executors.attempt_folder import Owner
+from ftops.files import read_shipped
 
 if TYPE_CHECKING:
     from ftops.digests import Json
@@ -39,7 +40,7 @@ class Scene:
 def wrapper_files() -> dict[str, bytes]:
     """What runs in the container beside the trainer: content by name."""
     beside = Path(wrapper.__file__)
-    return {name: beside.with_name(name).read_bytes() for name in (WRAPPER, SAMPLER)}
+    return {name: read_shipped(beside.with_name(name)) for name in (WRAPPER, SAMPLER)}
 
 
 def inside(path: Path) -> str:

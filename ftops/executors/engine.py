@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from ftops.errors import Diagnostic, ExternalError, SpecError, did_you_mean
+from ftops.files import open_append, open_lock, read_bytes, read_shipped, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +83,7 @@ def known() -> tuple[str, ...]:
 
 def lock_digest(name: str) -> str:
     """What identifies an environment of engine `name`: sha256 (64 hex digits) of its lock and of the torch beside it."""
-    return hashlib.sha256(_lock(name).read_bytes() + TORCH.encode()).hexdigest()
+    return hashlib.sha256(read_shipped(_lock(name)) + TORCH.encode()).hexdigest()
 
 
 def place(name: str) -> Path:
@@ -161,7 +162,7 @@ def verify(engine: Engine) -> tuple[Diagnostic, ...]:
 def plugin_files() -> dict[str, bytes]:
     """What an attempt's folder needs so that Axolotl writes events and reads pairs: content by path (PYTHONPATH is `plugin`)."""
     paths = sorted((_TRAINER / "plugin").rglob("*.py"))
-    return {str(path.relative_to(_TRAINER)): path.read_bytes() for path in paths}
+    return {str(path.relative_to(_TRAINER)): read_shipped(path) for path in paths}
 
 
 def doctor(name: str = AXOLOTL) -> tuple[Fact, ...]:
@@ -198,7 +199,7 @@ def _lock(name: str) -> Path:
 
 
 def _pins(name: str) -> Iterator[tuple[str, str]]:
-    for line in _lock(name).read_text(encoding="utf-8").splitlines():
+    for line in read_shipped(_lock(name)).decode().splitlines():
         package, equals, rest = line.partition("==")
         if equals and not line.startswith((" ", "#")):
             yield package, rest.split()[0]
@@ -209,7 +210,7 @@ def _alone(path: Path, say: Callable[[str], None]) -> Iterator[IO[str]]:
     """Holds the installation's lock; yields the open file, so that whoever inherits it holds the lock too."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = os.fdopen(open_lock(path), "w")
     except OSError as wrong:
         hint = "set FTOPS_ENGINE_HOME to a folder that can be written"
         raise ExternalError(Diagnostic(f"can't keep engines in {path.parent}: {wrong.strerror}", hint=hint)) from None
@@ -252,13 +253,15 @@ def _build(engine: Engine, held: IO[str], say: Callable[[str], None]) -> None:
 
 def _run(argv: Sequence[str | Path], engine: Engine, held: IO[str]) -> None:
     log = engine.path.with_name(f"{engine.path.name}.log")
-    with log.open("ab") as output:
+    with os.fdopen(open_append(log), "ab") as output:
         # The child inherits the lock: killed ftops or not, nobody else builds here until pip is gone too.
         done = subprocess.run(
             argv, env=_environment(), stdout=output, stderr=output, check=False, pass_fds=(held.fileno(),)
         )
     if done.returncode:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("WARNING")]
+        lines = [
+            line for line in read_bytes(log).decode(errors="replace").splitlines() if not line.startswith("WARNING")
+        ]
         raise ExternalError(
             Diagnostic(
                 "the engine could not be installed",
@@ -277,12 +280,7 @@ def _environment() -> dict[str, str]:
 
 def _write_marker(engine: Engine) -> None:
     facts = {"engine": engine.name, "torch": TORCH, "lock": lock_digest(engine.name)}
-    part = engine.path / f"{_MARKER}.part"
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(facts, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(engine.path / _MARKER)
+    replace_file(engine.path / _MARKER, json.dumps(facts, indent=1, sort_keys=True).encode())
 
 
 def _broken(engine: Engine, what: str) -> Diagnostic:

@@ -31,7 +31,7 @@ from ftops.executors.protocol import (
     Unreachable,
     Unsure,
 )
-from ftops.files import is_locked, read_json
+from ftops.files import is_locked, open_append, read_bytes, read_json
 from ftops.resources.runner import Runner
 from ftops.store.journal import fault
 from ftops.store.store import Store
@@ -80,7 +80,7 @@ class LocalExecutor:
         finally:
             os.close(lock)
         if code != 0:
-            log = (folder / "output.log").read_text("utf-8", "replace")[-2000:]
+            log = read_bytes(folder / "output.log").decode("utf-8", "replace")[-2000:]
             raise ExternalError(Diagnostic(f"{key.name} could not be started", detail=log))
         fault("submit.started")
         return Submitted(read_handle(folder, key))
@@ -130,7 +130,7 @@ def start(folder: Path, lock: int) -> int:
     command = [sys.executable, "-I", str(Path(wrapper.__file__)), "--detach", "--lock", str(lock), str(folder)]
     passed = {name: text for name, text in os.environ.items() if PASSED.fullmatch(name)}
     try:
-        with (folder / "output.log").open("ab") as log:
+        with os.fdopen(open_append(folder / "output.log"), "ab") as log:
             process = subprocess.Popen(
                 command,
                 env=passed,

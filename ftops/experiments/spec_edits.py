@@ -10,10 +10,11 @@ from typing import Final
 
 import yaml
 
-from ftops.errors import Where
+from ftops.errors import ExternalError, Where
 from ftops.experiments.analysis.interim_result import Look
 from ftops.experiments.record import Proposal
 from ftops.experiments.spec.experiment import Experiment
+from ftops.files import read_bytes
 from ftops.models.spec import PRODUCTION, Model
 from ftops.plan.address import Address
 from ftops.resources.specs import Specs
@@ -73,8 +74,8 @@ def _promotion(root: Path, specs: Specs, winner: str, look: Look) -> list[Propos
 def _read(root: Path, place: Where) -> str | None:
     """The text of a spec, as it was read a moment ago for this apply; None where it is gone by now."""
     try:
-        return (root / place.file).read_bytes().decode()
-    except (OSError, UnicodeDecodeError):
+        return read_bytes(root / place.file, root=root).decode()
+    except (OSError, ExternalError, UnicodeDecodeError):
         return None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import time
 import uuid
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops.errors import Diagnostic, ExternalError
+from ftops.files import copy, open_lock, read_bytes, replace_file, write_new
 from ftops.git.repository import NOTHING, Entry, Head, Repository, failure
 from ftops.store.journal import fault
 
@@ -74,7 +74,9 @@ def move(place: Repository, branch: str, old: str | None, new: str, *, whole: bo
     pending = _Pending(branch, old, new, uuid.uuid4().hex)
     left_alone = None
     with _disk(place):
-        _write_durably(_pending_file(place), json.dumps(asdict(pending)))
+        path = _pending_file(place)
+        # A name of its own: nobody clears away in git's folder what a kill leaves.
+        replace_file(path, json.dumps(asdict(pending)).encode(), path.with_name(f"{path.name}.new"))
         # While we hold the lock of the index no `git commit` can start: it would take the records back.
         with _index_lock(place, pending.token):
             fault("git.locked")
@@ -96,7 +98,7 @@ def _update_ref(place: Repository, branch: str, old: str | None, new: str) -> bo
 
 def _heal(place: Repository) -> tuple[str, ...]:
     try:
-        values = json.loads(_pending_file(place).read_text())
+        values = json.loads(read_bytes(_pending_file(place)))
     except FileNotFoundError:
         return ()
     pending = _Pending(**values)
@@ -104,7 +106,7 @@ def _heal(place: Repository) -> tuple[str, ...]:
     with _disk(place):
         lock = place.git_dir / "index.lock"
         with suppress(FileNotFoundError):
-            if lock.read_bytes() == pending.token.encode():
+            if read_bytes(lock, None) == pending.token.encode():
                 lock.unlink()
         # If the branch did not move there is nothing to finish; if it moved on, index and work tree are the user's.
         if place.head() == Head(pending.branch, pending.new):
@@ -215,25 +217,11 @@ def _own_index(place: Repository, name: str) -> dict[str, str]:
 
 def _copy_of_index(place: Repository) -> dict[str, str]:
     """The environment that has git use a copy of the index, refreshed: a touched file is no edit."""
-    copy = _own_index(place, "copy")
+    own = _own_index(place, "copy")
     with suppress(FileNotFoundError):
-        shutil.copy2(place.git_dir / "index", copy["GIT_INDEX_FILE"])
-    place.run("update-index", "-q", "--refresh", check=False, environment=copy)
-    return copy
-
-
-def _write_durably(path: Path, text: str) -> None:
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        copy(place.git_dir / "index", Path(own["GIT_INDEX_FILE"]), as_old=True)
+    place.run("update-index", "-q", "--refresh", check=False, environment=own)
+    return own
 
 
 @contextmanager
@@ -243,8 +231,7 @@ def _index_lock(place: Repository, token: str) -> Iterator[None]:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            with lock.open("x") as file:
-                file.write(token)
+            write_new(lock, token.encode())
             break
         except FileExistsError as error:
             if time.monotonic() > deadline:
@@ -265,7 +252,7 @@ def _only_writer(place: Repository) -> Iterator[None]:
     """One ftops at a time writes to the repository of a work tree; the kernel lets go when it dies."""
     deadline = time.monotonic() + 4 * _PATIENCE_SECONDS
     with _disk(place):
-        file = (place.git_dir / "ftops-lock").open("w")
+        file = os.fdopen(open_lock(place.git_dir / "ftops-lock"), "wb")
     with file:
         while not _locked(file.fileno()):
             if time.monotonic() > deadline:

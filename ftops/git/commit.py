@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops.errors import Diagnostic, ExternalError
+from ftops.files import write_new
 from ftops.git.branch import move, write_tree, writing
 from ftops.git.repository import Entry, Repository
 
@@ -144,7 +145,7 @@ def _write_blobs(place: Repository, files: Mapping[str, bytes]) -> dict[str, str
     with tempfile.TemporaryDirectory(prefix="ftops-") as folder:
         names = [str(Path(folder, str(number))) for number in range(len(files))]
         for name, content in zip(names, files.values(), strict=True):
-            Path(name).write_bytes(content)
+            write_new(Path(name), content)
         # Without filters: what is committed is what was given, to the byte.
         argv = ("hash-object", "-w", "--no-filters", "--stdin-paths")
         ids = place.run(*argv, stdin="".join(f"{name}\n" for name in names).encode()).text

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ import orjson
 from ftops.digests import Json, digest
 from ftops.documents.yaml_positions import MAX_BYTES, read_documents
 from ftops.errors import Diagnostic, ExternalError, SpecError, Where
-from ftops.files import open_regular
+from ftops.files import open_regular, read_bytes
 from ftops.plan.observed import Source
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def _files(place: Path) -> list[Path]:
 
 def _read(root: Path, file: PurePosixPath) -> list[Pointer]:
     """The outputs that the `.dvc` file names. Raises SpecError with all that is wrong in it."""
-    with os.fdopen(open_regular(root / file), "rb") as opened:
+    with os.fdopen(open_regular(root / file, root), "rb") as opened:
         documents, faults = read_documents(str(file), opened.read(MAX_BYTES + 1))
     if faults:
         raise SpecError(*faults)
@@ -281,7 +282,9 @@ def _stores(root: Path) -> list[Path]:
         return []
     stores, config = [home / "cache"], configparser.RawConfigParser()
     try:
-        config.read([home / "config", home / "config.local"], encoding="utf-8")
+        for file in (home / "config", home / "config.local"):
+            with suppress(FileNotFoundError):
+                config.read_string(read_bytes(file, MAX_BYTES).decode(), str(file))
     except (configparser.Error, UnicodeDecodeError) as error:
         raise SpecError(Diagnostic("not a DVC configuration", str(error), where=Where(".dvc/config"))) from error
     for section in config.sections():

@@ -149,7 +149,7 @@ def read_results(folder: Path) -> dict[str, Record]:
             continue
         if not is_record(path):
             raise ExternalError(Diagnostic(f"{path}: no record of ftops; nothing was committed"))
-        with os.fdopen(open_regular(place), "rb") as file:
+        with os.fdopen(open_regular(place, folder), "rb") as file:
             text = file.read(RESULT_BYTES + 1)
         if len(text) > RESULT_BYTES:
             raise ExternalError(Diagnostic(f"{path}: larger than a record may be ({RESULT_BYTES} bytes)"))

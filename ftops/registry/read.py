@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from ftops.files import read_bytes
 from ftops.registry.record_files import is_record, kind_at, parse
 from ftops.resources.record import FOLDER, Record
 from ftops.resources.workspace import Workspace
@@ -25,7 +26,11 @@ def _kept_texts(workspace: Workspace) -> dict[str, bytes]:
         contents = workspace.repository.read_many(blobs.values())
         return {path: contents[blob] for path, blob in blobs.items()}
     paths = [path for path in (workspace.root / FOLDER).rglob("*.yaml") if path.is_file()]
-    return {name: path.read_bytes() for path in paths if is_record(name := path.relative_to(workspace.root).as_posix())}
+    return {
+        name: read_bytes(path, root=workspace.root)
+        for path in paths
+        if is_record(name := path.relative_to(workspace.root).as_posix())
+    }
 
 
 def read_records(workspace: Workspace) -> dict[str, Record]:

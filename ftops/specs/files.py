@@ -13,6 +13,7 @@ from typing import Final
 from ftops.documents.globs import glob_pattern
 from ftops.documents.yaml_positions import MAX_BYTES, read_documents, too_large
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where
+from ftops.files import LINKED, open_below
 from ftops.resources.project import PROJECT_FILE
 from ftops.resources.specs import Specs
 from ftops.specs.load import BEGINNING, load
@@ -70,8 +71,6 @@ class Files:
     root: Path
     texts: dict[str, bytes] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
-    _folders: set[str] = field(default_factory=set)
-    """Those that no link leads to; each is looked at once, not once for each of its files."""
 
     def add_project(self) -> None:
         """Reads ftops.yaml and the specs that it names."""
@@ -137,22 +136,12 @@ class Files:
                 return True
         return False
 
-    def _below_link(self, name: str) -> bool:
-        """Whether a folder on the way to `name` is a link; it is then reported."""
-        folder = name.rpartition("/")[0]
-        if folder not in self._folders:
-            if self._linked(folder):
-                return True
-            self._folders.add(folder)
-        return False
-
     def _read(self, name: str) -> None:
-        if name in self.texts or self._below_link(name):
+        if name in self.texts:
             return
         try:
-            descriptor = os.open(f"{self.root}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
+            with os.fdopen(open_below(self.root, name), "rb") as file:
+                status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     self._report("this is no regular file", Where(name))
                 elif status.st_size > MAX_BYTES:
@@ -163,7 +152,7 @@ class Files:
                     grown = file.read(MAX_BYTES + 1 - len(text)) if len(text) > status.st_size else b""
                     self.texts[name] = text + grown
         except OSError as error:
-            if not self._linked(name):
+            if error.errno not in LINKED or not self._linked(name):
                 self._report(f"cannot be read: {error.strerror}", Where(name))
 
     def _unreadable(self, error: OSError) -> None:

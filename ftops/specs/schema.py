@@ -6,16 +6,18 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter
 
 from ftops.digests import Json
 from ftops.executors.registry import PROJECT
+from ftops.files import read_shipped
 from ftops.resources.declaration import Declaration
 from ftops.resources.fields import Duration, Size
 from ftops.specs.kinds import declared
+from ftops.training import axolotl
 from ftops.training.axolotl.keys import AXOLOTL_VERSION, RETIRED, owner
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -84,9 +86,7 @@ def _quantities() -> dict[str, TypeAdapter[int]]:
 
 def _hyperparameters() -> dict[str, Json]:
     """The keys of Axolotl that a spec may set, each with the schema of its type."""
-    snapshot = json.loads(
-        (files("ftops.training.axolotl") / f"axolotl-{AXOLOTL_VERSION}.json").read_text(encoding="utf-8")
-    )
+    snapshot = json.loads(read_shipped(Path(axolotl.__file__).with_name(f"axolotl-{AXOLOTL_VERSION}.json")))
     keys = dict(snapshot["keys"])
     for brought in snapshot["plugins"].values():
         keys = brought | keys

@@ -5,11 +5,13 @@ What it refers to is not looked up, and what is wrong with other documents does 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
 from ftops.documents.yaml_positions import MAX_BYTES, too_large
 from ftops.errors import Diagnostic, Severity, SpecError, UsageError, Where, did_you_mean
+from ftops.files import open_given
 from ftops.plan.address import Address
 from ftops.resources.project import PROJECT_FILE
 from ftops.resources.resource import Resource
@@ -92,7 +94,7 @@ def _project_above(path: Path) -> Path | None:
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_given(path), "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(Diagnostic(f"{path} cannot be read: {error.strerror}")) from None

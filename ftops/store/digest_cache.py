@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ftops.errors import Diagnostic, ExternalError
-from ftops.files import open_regular
+from ftops.files import open_append, open_regular, read_bytes
 
 RACY_SECONDS: Final = 2.0  # within a tick of a file system's clock a file can change again without a trace
 
@@ -43,15 +43,15 @@ class Digests:
         if max(before.st_mtime, before.st_ctime) < now - RACY_SECONDS:
             known[file_identity(before), algorithm] = digest
             # Only a cache: without a store, or where it can't be written, files are hashed again.
-            with contextlib.suppress(OSError), self.path.open("a", encoding="ascii") as cache:
+            with contextlib.suppress(OSError), os.fdopen(open_append(self.path), "a", encoding="ascii") as cache:
                 cache.write(f"{file_identity(before)}\t{digest}\n")
         return digest
 
     def _load(self) -> dict[tuple[str, str], str]:
         if self._known is None:
             self._known = {}
-            with contextlib.suppress(OSError):
-                found = map(DIGEST.fullmatch, self.path.read_text("ascii", "replace").splitlines())
+            with contextlib.suppress(OSError, ExternalError):
+                found = map(DIGEST.fullmatch, read_bytes(self.path, None).decode("ascii", "replace").splitlines())
                 self._known = {(match[1], match[2].partition(":")[0]): match[2] for match in found if match}
         return self._known
 

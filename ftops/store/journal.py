@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from ftops.errors import Diagnostic, ExternalError, UsageError
+from ftops.files import open_new, open_regular, sync_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,12 +71,12 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             for old in journals(folder)[: 1 - KEPT]:
                 old.unlink(missing_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            descriptor = open_new(path)
             # Tells a journal that is being written from one that was cut off.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            sync(folder)
+            sync_names(folder)
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise _cannot_write(path, error) from error
         return cls(path, descriptor)
 
     def close(self) -> None:
@@ -117,16 +118,16 @@ class Journal:
                 content = content[os.write(self._descriptor, content) :]
             os.fsync(self._descriptor)
         except OSError as error:
-            raise cannot_write(self.path, error) from error
+            raise _cannot_write(self.path, error) from error
 
 
 def interrupted(folder: Path) -> Interrupted | None:
     """The last journal in `folder` that nobody writes any more, if one of its steps began and did not end."""
     for path in reversed(journals(folder)):
         # One that is locked is being written: the one before it counts.
-        with contextlib.suppress(OSError), path.open("rb") as file:
+        with contextlib.suppress(OSError, ExternalError), os.fdopen(open_regular(path), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            entries = tuple(parsed(file.read()))
+            entries = tuple(_parsed(file.read()))
             ended = {each.number for each in entries if each.state != "begin"}
             cut = tuple(each for each in entries if each.number not in ended)
             return Interrupted(path, entries, cut) if cut else None
@@ -138,28 +139,20 @@ def journals(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jsonl"))
 
 
-def parsed(text: bytes) -> Iterator[Entry]:
+def _parsed(text: bytes) -> Iterator[Entry]:
     """The entries of a journal; a line that was cut off in the middle is none."""
     for line in text.splitlines():
         with contextlib.suppress(ValueError, TypeError):
             yield Entry(**json.loads(line))
 
 
-def cannot_write(path: Path, error: OSError) -> ExternalError:
+def _cannot_write(path: Path, error: OSError) -> ExternalError:
     return ExternalError(
         Diagnostic(
             f"cannot write the journal {path}: {error.strerror}",
             hint="nothing is done without it: make room on this disk, or make it writable",
         )
     )
-
-
-def sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---------------------------------------------------------------------------------------- faults on purpose

@@ -22,7 +22,7 @@ from typing import Final
 
 from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError
-from ftops.files import cannot_write, parsed, read_json, write_atomic
+from ftops.files import cannot_write, open_lock, parsed, read_json, write_atomic
 from ftops.store.digest_cache import Digests
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -102,7 +102,7 @@ class Store:
         """
         path = self.root / "lock"
         try:
-            file = path.open("a+b", buffering=0)
+            file = os.fdopen(open_lock(path), "r+b", buffering=0)
         except OSError as error:
             raise cannot_write(path, error) from error
         with file:

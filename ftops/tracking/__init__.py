@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 import ftops
 from ftops.errors import Diagnostic, FtopsError, SpecError
 from ftops.executors.wrapper import start_time
-from ftops.files import read_json
+from ftops.files import read_bytes, read_json, replace_file
 from ftops.tracking import mlflow_names, progress
 from ftops.tracking.mlflow_names import mask
 
@@ -182,7 +182,7 @@ def _presence(store_root: Path, pid: int) -> Path:
 def present(store_root: Path, pid: int) -> bool:
     """Whether the apply with this process id has started a mirror, and has neither flushed nor died."""
     try:
-        return _presence(store_root, pid).read_text(encoding="utf-8") == str(start_time(pid))
+        return read_bytes(_presence(store_root, pid)) == str(start_time(pid)).encode()
     except FileNotFoundError:
         return False
 
@@ -199,7 +199,7 @@ def start_mirror(store_root: Path, uri: str) -> None:
     try:
         presence = _presence(store_root, pid)
         presence.parent.mkdir(parents=True, exist_ok=True)
-        presence.write_text(str(start_time(pid)), encoding="utf-8")
+        replace_file(presence, str(start_time(pid)).encode())
         # Returns at once: what it starts goes on in a process of its own (see __main__), so no zombie is left either.
         subprocess.run(
             [sys.executable, "-P", "-m", "ftops.tracking", str(store_root.resolve()), str(pid)],

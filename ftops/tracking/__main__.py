@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from ftops.files import open_append, open_lock
 from ftops.tracking import pending, present, tell
 from ftops.tracking.mlflow_names import mask
 
@@ -77,7 +78,7 @@ def follow(root: Path, pid: int, secrets: tuple[str, ...]) -> None:
 
 def alone(folder: Path, root: Path, pid: int) -> IO[str] | None:
     """The lock of the only mirror of a store, as soon as an earlier one ended; None when the apply is over before."""
-    lock = (folder / "lock").open("a", encoding="ascii")
+    lock = os.fdopen(open_lock(folder / "lock"), "w", encoding="ascii")
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,7 +106,7 @@ def main() -> None:
     log = folder / "mirror.log"
     if log.exists() and log.stat().st_size > LOG_SIZE:
         log.unlink()
-    with log.open("a", encoding="utf-8", buffering=1) as file:
+    with os.fdopen(open_append(log), "a", encoding="utf-8", buffering=1) as file:
         sys.stdout = sys.stderr = MaskedLog(file, secrets)
         try:
             lock = alone(folder, root, pid)

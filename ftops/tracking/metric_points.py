@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ftops.files import open_regular
 from ftops.tracking import mlflow_names
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def batches(
     """
     points: list[Point] = []
     points_in = points_in or points_of
-    with lines.open("rb") as file:
+    with os.fdopen(open_regular(lines), "rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):

@@ -19,7 +19,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ftops.files import temporary_name
+from ftops.files import read_bytes, temporary_name
 from ftops.plan.run import RunState
 from ftops.tracking import SQLITE, ModelTracking, version_alias
 from ftops.tracking.metric_points import Point, batches, system_points
@@ -246,7 +246,7 @@ class Mirror:
 
     def _send_version(self, request: Path) -> None:
         claimed = claim(request)
-        content = json.loads(claimed.read_bytes())
+        content = json.loads(read_bytes(claimed))
         aliases, tags = tuple(content.pop("aliases")), tuple(content.pop("tags"))
         self._register(ModelTracking(**content, aliases=aliases, tags=tags))
         claimed.unlink()

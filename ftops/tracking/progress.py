@@ -11,13 +11,15 @@ Only the mirror writes under `sent`, and only it takes marks and requests away.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from ftops.digests import Json, canonical
+from ftops.errors import ExternalError
 from ftops.executors.attempts import last_event, observe_attempt, run_state
 from ftops.executors.job_state import Observation
-from ftops.files import read_json, write_atomic
+from ftops.files import open_append, open_regular, read_json, write_atomic
 from ftops.plan.run import RunState
 from ftops.store.store import Store
 
@@ -131,7 +133,7 @@ def _marker(store_root: Path, run_id: str) -> Path:
 def _mark(store_root: Path, run_id: str) -> None:
     marker = _marker(store_root, run_id)
     marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
+    os.close(open_append(marker))
 
 
 def marked(store_root: Path) -> list[str]:
@@ -178,10 +180,10 @@ def _has_more(attempt: Attempt, sent: Sent) -> bool:
 
 def _has_line(path: Path, offset: int) -> bool:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             file.seek(offset)
             return b"\n" in file.read(1 << 16)
-    except FileNotFoundError:
+    except (FileNotFoundError, ExternalError):
         return False
 
 

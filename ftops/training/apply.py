@@ -19,6 +19,7 @@ from ftops.executors import protocol
 from ftops.executors.attempts import observe_attempt
 from ftops.executors.engine import plugin_files, require_engine
 from ftops.executors.registry import executor_for
+from ftops.files import read_bytes
 from ftops.plan.apply_events import Notice, TrainingProgress
 from ftops.plan.changes import Change
 from ftops.plan.details import DatasetDetails, TrainingDetails
@@ -190,7 +191,7 @@ def _track(work: Work, change: Change, step: Train, folder: Path) -> None:
         return
     run = work.specs.get(TrainingRun, change.address.name)
     spec, base = run.spec, run.spec.base_model
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load(read_bytes(folder / "config.yaml"))
     tracking.write_tracking(
         folder,
         tracking.RunTracking(
@@ -324,7 +325,7 @@ def _what_fits(work: Work, change: Change, ended: Ended) -> str:
     run = work.specs.get(TrainingRun, change.address.name)
     runner = runner_of(run, work.specs.project)
     folder = work.store.attempt(run_id(change.address.name, change.digest or ""), ended.attempt)
-    config = yaml.load((folder / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+    config = yaml.load(read_bytes(folder / "config.yaml"), Loader=yaml.CSafeLoader)
     shape = shape_of(run, work.specs.resources, work.workspace.root)
     room = capacity(log_tail(folder / "output.log")) or runner.capabilities.gpu_memory
     if shape is None or room is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops.errors import ExternalError
-from ftops.files import open_regular
+from ftops.files import read_bytes
 from ftops.training.axolotl.model_shape import Shape
 from ftops.training.spec.base_model import InitModel
 from ftops.training.spec.training_run import TrainingRun, run_address
@@ -70,8 +70,8 @@ def fetched(name: str, revision: str | None) -> Path | None:
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     folder = cache.expanduser() / f"models--{name.replace('/', '--')}"
     try:
-        commit = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
+        commit = read_bytes(folder / "refs" / (revision or "main")).decode("ascii").strip()
+    except (OSError, ValueError, ExternalError):
         commit = revision or "main"
     return None if "/" in commit or commit in ("", ".", "..") else folder / "snapshots" / commit
 
@@ -84,8 +84,7 @@ def _shape(path: Path) -> Shape | None:
 def _read(path: Path) -> dict[str, Json] | None:
     """The object in a file of JSON; None where there is none that can be read."""
     try:
-        with open(open_regular(path), "rb") as file:  # noqa: PTH123  (a descriptor has no path)
-            tree: Json = json.loads(file.read(LIMIT))
+        tree: Json = json.loads(read_bytes(path, LIMIT))
     except (OSError, ExternalError, ValueError, RecursionError):
         return None
     return tree if isinstance(tree, dict) else None

@@ -305,7 +305,7 @@ def parse(path: Path, text: bytes) -> dict[str, Json]:
 def reading(path: Path) -> Iterator[BufferedReader]:
     """The regular file `path`; raises Unfit when there is none or it can't be read."""
     try:
-        with open(open_regular(path), "rb") as file:  # noqa: PTH123  (a descriptor has no path)
+        with os.fdopen(open_regular(path), "rb") as file:
             yield file
     except FileNotFoundError:
         raise Unfit(f"{path.name} is missing") from None

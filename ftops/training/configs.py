@@ -14,6 +14,7 @@ from ftops.datasets.spec import Dataset, dataset_address
 from ftops.digests import Json, digest
 from ftops.display.text import shown
 from ftops.errors import ChecksFailed, Diagnostic, PlanError, SpecError, Where
+from ftops.files import read_bytes
 from ftops.plan.address import Address
 from ftops.plan.changes import Change, ChangeClass, Plan
 from ftops.plan.run import run_id
@@ -128,7 +129,7 @@ def refuse_to_resume(workspace: Workspace, address: Address, config: Config, che
     """Raises PlanError where `config` can't go on from `checkpoint`: what its state belongs to has changed."""
     processes = max(runner_of(_run(workspace, address), workspace.specs.project).gpus, 1)
     written = checkpoint.path.parents[1] / "config.yaml"
-    before = yaml.load(written.read_bytes(), Loader=yaml.CSafeLoader) if written.exists() else config.tree
+    before = yaml.load(read_bytes(written), Loader=yaml.CSafeLoader) if written.exists() else config.tree
     found = [
         f"{what}: {'none' if then is None else shown(then)} then, {'none' if now is None else shown(now)} now"
         for what, then, now in changed(before, config.tree)

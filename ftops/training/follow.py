@@ -23,7 +23,7 @@ from ftops.executors.attempts import last_event
 from ftops.executors.engine import Engine
 from ftops.executors.job_state import JobState, Observation, early_end, reached_its_end
 from ftops.executors.protocol import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
-from ftops.files import open_regular, parsed, temporary_name
+from ftops.files import open_regular, parsed, read_bytes, temporary_name
 from ftops.plan.apply_events import Progress
 from ftops.plan.run import Run, RunState
 from ftops.plan.steps import Resume
@@ -104,7 +104,7 @@ def resumed_from(folder: Path) -> Path | None:
 
     Raises FileNotFoundError where it has no config.
     """
-    config = yaml.load((folder / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+    config = yaml.load(read_bytes(folder / "config.yaml"), Loader=yaml.CSafeLoader)
     path = config.get("resume_from_checkpoint")
     return None if path is None else Path(os.path.normpath(folder / path))
 

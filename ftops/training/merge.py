@@ -23,7 +23,7 @@ from ftops.errors import Diagnostic, ExternalError, RunFailed
 from ftops.executors import protocol
 from ftops.executors.engine import plugin_files
 from ftops.executors.registry import executor_for
-from ftops.files import cannot_write, rename_new, sync
+from ftops.files import cannot_write, copy, read_bytes, rename_new, sync
 from ftops.plan.apply_events import Notice
 from ftops.plan.changes import Change
 from ftops.plan.run import Run, RunState
@@ -93,7 +93,7 @@ def _attempt(work: Work, step: MergeWeights) -> Path:
 def _make(work: Work, step: MergeWeights, attempt: Path) -> None:
     run = work.specs.get(TrainingRun, step.run)
     runner = runner_of(run, work.specs.project)
-    config = yaml.load((attempt / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+    config = yaml.load(read_bytes(attempt / "config.yaml"), Loader=yaml.CSafeLoader)
     base = _base(attempt, config)
     training = Training(
         Run(job_id(step.run_id), step.run, "", 0, RunState.PENDING),
@@ -163,7 +163,7 @@ def _finish(folder: Path, adapter: Path, base: Path | None) -> str:
         for file in sorted(adapter.iterdir()):
             if file.is_file() and not file.is_symlink() and file.name.startswith(TOKENIZER):
                 (folder / file.name).unlink(missing_ok=True)
-                shutil.copyfile(file, folder / file.name)
+                copy(file, folder / file.name)
         found = merged_weights.verify(folder, adapter, base)
         for place, _, names in os.walk(folder):
             for name in (*names, "."):

@@ -6,11 +6,13 @@ Reads safetensors by their headers and maps the data, so a model need not fit in
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ftops.files import open_regular
 from ftops.training.checkpoints import FileDigest, Torn, Unfit, final_weights, is_adapter, layout, read_object
 
 if TYPE_CHECKING:
@@ -132,6 +134,7 @@ def _blocks(tensor: Tensor) -> Iterator[np.ndarray]:
     import numpy as np
 
     if math.prod(tensor.shape):
-        data = np.memmap(tensor.path, np.uint8, "r")
+        with os.fdopen(open_regular(tensor.path), "rb") as file:
+            data = np.memmap(file, np.uint8, "r")
         for start in range(tensor.start, tensor.end, BLOCK):
             yield np.asarray(data[start : min(start + BLOCK, tensor.end)])

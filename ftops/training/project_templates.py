@@ -28,7 +28,7 @@ def _read_templates(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*.j2")):
         if path.is_symlink() or not path.is_file():
             continue
-        with os.fdopen(open_regular(path), "rb") as file:
+        with os.fdopen(open_regular(path, folder.parent), "rb") as file:
             texts[path.relative_to(folder).as_posix()] = file.read(TEMPLATE_BYTES).decode("utf-8", "replace")
     return texts
 

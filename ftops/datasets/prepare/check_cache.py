@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
 from ftops.datasets.checks.rows import CheckResult
 from ftops.datasets.finding import Finding
+from ftops.files import by_descriptor, open_new, read_bytes, write_new
 
 FOUND: Final = "found.json"
 CHANGED: Final = "changed.arrow"
@@ -26,9 +28,12 @@ def save_result(result: CheckResult, folder: Path) -> None:
         "clusters": sorted(result.clusters.items()),
         "failed": result.failed,
     }
-    (folder / FOUND).write_bytes(orjson.dumps(tree))
+    write_new(folder / FOUND, orjson.dumps(tree))
     if result.changed is not None:
-        with pa.OSFile(str(folder / CHANGED), "wb") as file, pa.ipc.new_file(file, result.changed.schema) as writer:
+        with (
+            os.fdopen(open_new(folder / CHANGED), "wb") as file,
+            pa.ipc.new_file(file, result.changed.schema) as writer,
+        ):
             writer.write_table(result.changed)
 
 
@@ -37,10 +42,10 @@ def load_result(folder: Path) -> CheckResult:
     import orjson
     import pyarrow as pa
 
-    tree = orjson.loads((folder / FOUND).read_bytes())
+    tree = orjson.loads(read_bytes(folder / FOUND, None))
     changed = None
     if (folder / CHANGED).exists():
-        with pa.OSFile(str(folder / CHANGED)) as file:
+        with by_descriptor(folder / CHANGED) as name, pa.OSFile(name) as file:
             changed = pa.ipc.open_file(file).read_all()
     return CheckResult(
         findings=tuple(Finding(*values) for values in tree["findings"]),

@@ -17,6 +17,7 @@ from ftops.datasets.prepare.check_cache import load_result, save_result
 from ftops.datasets.prepare.stages import Stages, scratch
 from ftops.datasets.read import DataFile, Form, Reading, StoredRows
 from ftops.digests import Json, digest
+from ftops.files import read_bytes, write_new
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,7 +76,7 @@ def read(files: Sequence[DataFile], form: Form, stages: Stages, progress: Progre
 
     def build(folder: Path) -> None:
         reading = data.read_rows(files, form, folder, lambda done, total: progress("read", done, total))
-        (folder / READING).write_text(json.dumps(reading.to_json()), encoding="utf-8")
+        write_new(folder / READING, json.dumps(reading.to_json()).encode())
 
     if all(file.expected for file in files):
         key = [*options, [[file.path, file.expected] for file in files]]
@@ -93,7 +94,7 @@ def read(files: Sequence[DataFile], form: Form, stages: Stages, progress: Progre
 
 
 def _reading(folder: Path) -> Reading:
-    return Reading.from_json(json.loads((folder / READING).read_bytes()), folder)
+    return Reading.from_json(json.loads(read_bytes(folder / READING, None)), folder)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from ftops.datasets.record import DatasetReport, SplitReport
 from ftops.datasets.spec import OPTIONAL, REQUIRED, OutputFormat, Shape
 from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError
-from ftops.files import read_json
+from ftops.files import open_regular, read_json, write_new
 
 if TYPE_CHECKING:
     from ftops.datasets.read import StoredRows
@@ -69,7 +70,7 @@ class Prepared:
             "report": self.report.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         text = json.dumps(tree, indent=2, sort_keys=True, ensure_ascii=False)
-        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        write_new(folder / MANIFEST, f"{text}\n".encode())
 
 
 def read_manifest(folder: Path) -> Prepared | None:
@@ -99,10 +100,13 @@ def verify(folder: Path) -> tuple[Diagnostic, ...]:
     for name in SPLITS:
         path, expected = folder / f"{name}.jsonl", prepared.splits[name].sha256
         try:
-            with path.open("rb") as file:
+            with os.fdopen(open_regular(path), "rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             broken.append(Diagnostic(f"{path}: cannot be read: {error.strerror}"))
+            continue
+        except ExternalError as error:
+            broken += error.diagnostics
             continue
         if found != expected:
             broken.append(Diagnostic(f"{path}: not what was prepared", f"expected sha256 {expected}, found {found}"))

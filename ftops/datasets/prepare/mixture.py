@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import IO, Final
 
 import numpy as np
 
-from ftops.files import publish_folder
+from ftops.files import open_new, open_regular, publish_folder
 
 SPLITS: Final = ("train", "validation")
 _SLACK: Final = 1e-9
@@ -31,7 +32,7 @@ def mix(portions: Sequence[tuple[Path, float]], target: Path) -> None:
             files = [(source / f"{split}.jsonl", weight) for source, weight in portions]
             there = [(file, weight if split == "train" else 1.0) for file, weight in files if file.exists()]
             if there:
-                with (folder / f"{split}.jsonl").open("wb") as out:
+                with os.fdopen(open_new(folder / f"{split}.jsonl"), "wb") as out:
                     for file, weight in there:
                         _take(file, weight, out)
 
@@ -40,7 +41,7 @@ def mix(portions: Sequence[tuple[Path, float]], target: Path) -> None:
 
 def _take(file: Path, weight: float, out: IO[bytes]) -> None:
     whole, part = divmod(weight, 1)
-    with file.open("rb") as rows:
+    with os.fdopen(open_regular(file), "rb") as rows:
         for _ in range(int(whole)):
             rows.seek(0)
             shutil.copyfileobj(rows, out, 1 << 20)

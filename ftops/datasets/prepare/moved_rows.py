@@ -12,6 +12,7 @@ from ftops.datasets.prepare.split import Sides
 from ftops.datasets.read import Reading
 from ftops.datasets.read.row_index import RowIndex, matched, read_index
 from ftops.datasets.spec import Split
+from ftops.files import read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +55,10 @@ def _indexed(folder: Path) -> tuple[RowIndex, NDArray[np.uint8]] | None:
     import numpy as np
 
     try:
-        index, sides = read_index((folder / INDEX).read_bytes()), np.fromfile(folder / SIDES, np.uint8)
+        index, sides = (
+            read_index(read_bytes(folder / INDEX, None)),
+            np.frombuffer(read_bytes(folder / SIDES, None), np.uint8),
+        )
     except FileNotFoundError:
         return None
     return (index, sides) if len(index) == len(sides) else None

@@ -18,18 +18,20 @@ makes one of them, and the second takes the side of the first.
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ftops.datasets.checks.rows import STRATUM
 from ftops.datasets.checks.similarity import clusters
 from ftops.datasets.checks.similarity.tokens import mixed
 from ftops.datasets.spec import Split
 from ftops.errors import ChecksFailed, Diagnostic
+from ftops.files import open_new, open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,14 +59,20 @@ class Sides:
         import numpy as np
 
         for name in ("rows", "sides", "firsts"):
-            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+            with os.fdopen(open_new(folder / f"{name}.npy"), "wb") as file:
+                np.save(file, getattr(self, name), allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path) -> Sides:
         """What `save` wrote to `folder`."""
         import numpy as np
 
-        return cls(*(np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("rows", "sides", "firsts")))
+        def read(name: str) -> NDArray[Any]:
+            with os.fdopen(open_regular(folder / f"{name}.npy"), "rb") as file:
+                array: NDArray[Any] = np.load(file, allow_pickle=False)
+            return array
+
+        return cls(read("rows"), read("sides"), read("firsts"))
 
 
 def assign(rows: StoredRows, split: Split, known: Mapping[int, int] | None) -> Sides:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from ftops.digests import Json, digest
-from ftops.files import HINTS, cannot_write, read_json, rename_new, temporary_name
+from ftops.errors import ExternalError
+from ftops.files import HINTS, cannot_write, open_regular, read_json, rename_new, temporary_name, write_new
 from ftops.store.store import Store
 
 THREADS: Final = 4
@@ -77,7 +79,7 @@ def _make(folder: Path, build: Callable[[Path], Mapping[str, str] | None]) -> No
         others = [path for path in temporary.iterdir() if path.name not in known]
         with ThreadPoolExecutor(THREADS) as pool:
             contents = {**known, **dict(zip((path.name for path in others), pool.map(_sha256, others), strict=True))}
-        (temporary / CONTENTS).write_text(json.dumps(contents), encoding="ascii")
+        write_new(temporary / CONTENTS, json.dumps(contents).encode())
         rename_new(temporary, folder)
     except OSError as error:
         if error.errno in HINTS:
@@ -93,10 +95,10 @@ def _is_whole(folder: Path) -> bool:
         return False
     try:
         return all(_sha256(folder / name) == sha256 for name, sha256 in contents.items())
-    except OSError:
+    except (OSError, ExternalError):
         return False
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

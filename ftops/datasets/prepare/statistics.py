@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from ftops.datasets.record import SplitReport, Statistics
 from ftops.datasets.spec import DatasetSpec
 from ftops.digests import Json, digest
 from ftops.errors import Diagnostic, ExternalError
+from ftops.files import open_given, read_bytes, write_new
 from ftops.resources.fields import Strict
 
 if TYPE_CHECKING:
@@ -73,10 +75,10 @@ def measured(
 def _stage(stages: Stages, key: list[Json], make: Callable[[], Json], progress: Progress) -> Json:
     def build(folder: Path) -> None:
         progress(key[1], 0, 1)
-        (folder / MEASURED).write_text(json.dumps(make()), encoding="utf-8")
+        write_new(folder / MEASURED, json.dumps(make()).encode())
         progress(key[1], 1, 1)
 
-    return json.loads((stages.get(digest(key), build) / MEASURED).read_bytes())
+    return json.loads(read_bytes(stages.get(digest(key), build) / MEASURED))
 
 
 def _plain(report: Strict) -> Json:
@@ -94,7 +96,8 @@ def _tokenizer(root: Path, path: str) -> tuple[Path, str]:
     if file.is_dir():
         file = file / "tokenizer.json"
     try:
-        return file, hashlib.sha256(file.read_bytes()).hexdigest()
+        with os.fdopen(open_given(file), "rb") as opened:
+            return file, hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise ExternalError(
             Diagnostic(

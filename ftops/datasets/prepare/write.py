@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from ftops.datasets.record import FindingReport
 from ftops.datasets.spec import PIPELINE_VERSION, DatasetSpec, OutputFormat
 from ftops.digests import Json, digest
 from ftops.errors import ChecksFailed, Diagnostic, Where
+from ftops.files import copy, open_new, open_regular, read_bytes, write_new
 
 SPLIT_FILES: Final = "splits.json"
 FINDINGS: Final = "findings.jsonl"
@@ -67,11 +67,11 @@ def split_and_write(spec: DatasetSpec, looked: Looked, stages: Stages, progress:
         splits = write_splits(folder, looked.rows, sides, spec.output_format, progress)
         _refuse_times(folder, looked)
         write_index(folder, looked.reading, sides)
-        (folder / SPLIT_FILES).write_text(json.dumps(splits), encoding="ascii")
+        write_new(folder / SPLIT_FILES, json.dumps(splits).encode())
         return {f"{name}.jsonl": split["sha256"] for name, split in splits.items()}
 
     folder = stages.get([key, "write", PIPELINE_VERSION, spec.output_format], write)
-    return Written(folder, sides, json.loads((folder / SPLIT_FILES).read_bytes()), key)
+    return Written(folder, sides, json.loads(read_bytes(folder / SPLIT_FILES)), key)
 
 
 def alike(spec: DatasetSpec, looked: Looked) -> Mapping[int, int] | None:
@@ -103,7 +103,7 @@ def _refuse_empty(looked: Looked, sides: Sides) -> None:
 def _refuse_times(folder: Path, looked: Looked) -> None:
     """Axolotl makes times of a field that holds nothing but dates, and trains on other texts than were checked."""
     for name in TRAINED_ON:
-        with (folder / f"{name}.jsonl").open("rb") as file:
+        with os.fdopen(open_regular(folder / f"{name}.jsonl"), "rb") as file:
             fields = formats.read_as_times(file)
         if fields:
             raise ChecksFailed(
@@ -145,16 +145,19 @@ def write_index(folder: Path, reading: Reading, sides: Sides) -> None:
     """Which rows were read, and the side of each of them."""
     import numpy as np
 
-    (folder / INDEX).write_bytes(row_index(reading.rows))
+    write_new(folder / INDEX, row_index(reading.rows))
     rows = row_numbers(reading)
     found = np.full(len(rows), NOWHERE, np.uint8)
     found[np.searchsorted(rows, sides.rows)] = sides.sides
-    (folder / SIDES).write_bytes(found.tobytes())
+    write_new(folder / SIDES, found.tobytes())
 
 
 def write_findings(folder: Path, found: Iterable[FindingReport]) -> tuple[FindingReport, ...]:
     """All that was found, and what became of rows, a line each; gives the first ones."""
-    with (folder / FINDINGS).open("w", encoding="utf-8") as findings, (folder / AUDIT).open("wb") as audit:
+    with (
+        os.fdopen(open_new(folder / FINDINGS), "w", encoding="utf-8") as findings,
+        os.fdopen(open_new(folder / AUDIT), "wb") as audit,
+    ):
         import orjson
 
         def told() -> Iterator[FindingReport]:
@@ -180,4 +183,4 @@ def take(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        copy(source, target)

@@ -14,6 +14,7 @@ from ftops.datasets.checks.similarity.tokens import mixed
 from ftops.datasets.profile.lengths import distribution
 from ftops.datasets.record import TokenReport
 from ftops.errors import Diagnostic, SpecError, Where
+from ftops.files import read_given
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +118,7 @@ def _load(path: Path, name: str) -> Any:
     from tokenizers import Tokenizer
 
     try:
-        encoder = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        encoder = Tokenizer.from_str(read_given(path).decode())
     except Exception as error:  # the library raises no narrower class
         raise SpecError(
             Diagnostic(

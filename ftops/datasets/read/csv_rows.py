@@ -74,15 +74,15 @@ def csv_rows(parse: Parse) -> Iterator[Record]:
 
 def _csv_lines(parse: Parse) -> tuple[_Lines, str]:
     """The lines of a file in the encoding that it has, and the first one to tell the delimiter by."""
-    start = parse.open(text=False).peek(CHUNK)
+    start = parse.stream(text=False).peek(CHUNK)
     encoding = parse.encoding
     if encoding is None and start.startswith(UTF16_BOMS):
         encoding = "utf-16"
     if encoding is None:
-        encoding = "utf-8" if start.startswith(UTF8_BOM) else encoding_of(parse.open())
+        encoding = "utf-8" if start.startswith(UTF8_BOM) else encoding_of(parse.stream())
     if encoding != "utf-8":
         parse.notes.append(f"read as {encoding.upper()}")
-    stream = parse.open(text=encoding != "utf-16")
+    stream = parse.stream(text=encoding != "utf-16")
     skipped = len(stream.read(len(UTF8_BOM))) if encoding == "utf-8" and start.startswith(UTF8_BOM) else 0
     first = start[skipped:].decode(encoding, "replace").lstrip().partition("\n")[0]
     return _Lines(stream, encoding, None if encoding == "utf-16" else skipped), first

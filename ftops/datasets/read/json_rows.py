@@ -20,7 +20,7 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 def jsonl_rows(parse: Parse) -> Iterator[Record]:
     """One object a line; a line of spaces is none."""
-    stream = parse.open()
+    stream = parse.stream()
     byte = 0
     if parse.piece.start == 0:
         start = stream.peek(CHUNK)
@@ -39,7 +39,7 @@ def json_rows(parse: Parse) -> Iterator[Record]:
 
     The first one reads bytes as if they were Latin-1: what a character is matters only to the second.
     """
-    raw = parse.open().read()
+    raw = parse.stream().read()
     text = raw.decode("latin-1")
     decode = json.JSONDecoder(parse_int=float).raw_decode
     at = _past_space(text, len(UTF8_BOM) if raw.startswith(UTF8_BOM) else 0)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+from ftops.files import open_new
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,7 +18,7 @@ class JsonlWriter:
     """Writes lines to a new file; counts and hashes what it wrote."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "xb")  # noqa: PTH123, SIM115  (closed by __exit__)
+        self._file = os.fdopen(open_new(path), "wb")  # closed by __exit__
         self._sha256 = hashlib.sha256()
         self.rows = 0
         self.bytes = 0

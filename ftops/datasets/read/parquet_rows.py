@@ -19,7 +19,7 @@ def parquet_rows(parse: Parse) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    raw = pa.py_buffer(parse.open(text=False).read())
+    raw = pa.py_buffer(parse.stream(text=False).read())
     left = parse.decoded_limit
     try:
         source = pq.ParquetFile(pa.BufferReader(raw))

@@ -18,6 +18,7 @@ from ftops.datasets.read.parse_options import Form
 from ftops.datasets.read.source import CHUNK, DataFile, Opened, opened
 from ftops.digests import Json
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, FtopsError, Where
+from ftops.files import open_new
 from ftops.store.sandbox import MIB, Child, Limits
 
 Progress = Callable[[int, int], None]
@@ -192,7 +193,7 @@ class _Job:
         with ExitStack() as stack:
             outs: list[int] = []
             for piece in pieces if target == "parse_pieces" else []:
-                outs.append(os.open(folder / piece.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                outs.append(open_new(folder / piece.name, 0o600))
                 stack.callback(os.close, outs[-1])
             self.child = Child(
                 f"ftops.datasets.read.parser_process:{target}",

@@ -39,7 +39,7 @@ class Parse:
     notes: list[str] = field(default_factory=list)
     lines: int = 0
 
-    def open(self, *, text: bool = True) -> io.BufferedReader:
+    def stream(self, *, text: bool = True) -> io.BufferedReader:
         """The decoded bytes from their beginning; a `text` has no NUL."""
         return io.BufferedReader(Decoded(self.piece, self.compression, self.decoded_limit, text=text), CHUNK)
 

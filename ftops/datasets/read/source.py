@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -13,9 +12,8 @@ from urllib.parse import unquote
 
 from ftops.datasets.read.parse_options import Form
 from ftops.errors import ChecksFailed, Diagnostic, ExternalError, Where
+from ftops.files import LINKED, open_below, open_new
 
-LINKED: Final = (errno.ELOOP, errno.ENOTDIR)
-"""What the system says of a link where a file, or a folder, was asked for."""
 NAME: Final = re.compile(r"[a-zA-Z0-9_\-.]+")
 CHUNK: Final = 1 << 20
 LOCAL: Final = "file://"
@@ -119,26 +117,6 @@ def _opened_here(file: DataFile) -> int:
     return descriptor
 
 
-def open_below(root: Path, path: str) -> int:
-    """A descriptor of `root`/`path`, each part opened from the one before, so that no link can lead elsewhere."""
-    *folders, name = path.split("/")
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in folders:
-            if part == "..":
-                raise PermissionError(errno.EPERM, "it leads out of its folder")
-            if part in ("", "."):
-                continue
-            inner = os.open(part, flags | os.O_DIRECTORY, dir_fd=folder)
-            os.close(folder)
-            folder = inner
-        # Without O_NONBLOCK, opening a pipe would wait for a writer.
-        return os.open(name, flags | os.O_NONBLOCK, dir_fd=folder)
-    finally:
-        os.close(folder)
-
-
 def _cannot_open(path: str, error: OSError) -> ExternalError:
     if error.errno in LINKED:
         return ExternalError(
@@ -165,7 +143,7 @@ def _spooled(url: str, limit: int, folder: Path) -> int:
     if "::" in url:
         raise ExternalError(Diagnostic(f"{url}: a store behind another is not read", hint="expected one protocol"))
     path = folder / "remote"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = open_new(path, 0o600)
     path.unlink()
     try:
         _copy(url, limit, descriptor)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from ftops.datasets.finding import Finding
+from ftops.files import by_descriptor
 from ftops.store.process_pool import spread
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class StoredRows:
         import pyarrow as pa
 
         for part in self.parts:
-            with pa.OSFile(str(self.folder / part.name)) as file:
+            with by_descriptor(self.folder / part.name) as name, pa.OSFile(name) as file:
                 reader = _reader(file, columns)
                 for index in range(reader.num_record_batches):
                     yield part, index, _in_order(reader.get_batch(index), columns)
@@ -146,7 +147,7 @@ class _Piece:
         """The rows."""
         import pyarrow as pa
 
-        with pa.OSFile(str(self.folder / self.part.name)) as file:
+        with by_descriptor(self.folder / self.part.name) as name, pa.OSFile(name) as file:
             stored = _reader(file, self.columns).get_batch(self.index)
         return _overlaid(_counted(_in_order(stored, self.columns), self.part), self.gone, self.new)
 

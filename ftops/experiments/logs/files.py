@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from ftops.datasets.read.source import LINKED, open_below
 from ftops.documents.globs import glob_pattern
 from ftops.errors import Diagnostic, ExternalError, SpecError
+from ftops.files import LINKED, open_below, open_given
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -105,11 +105,8 @@ class Snapshot(io.RawIOBase):
 def opened(file: LogFile) -> Iterator[Snapshot]:
     """The content of `file`. Raises ExternalError when it can't be opened or is no regular file."""
     try:
-        if file.root is not None:
-            descriptor = open_below(file.root, file.path)
-        else:
-            # Without O_NONBLOCK, opening a pipe would wait for a writer.
-            descriptor = os.open(file.place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        root, place = file.root, file.place
+        descriptor = open_given(place, waits=False) if root is None else open_below(root, file.path)
     except OSError as error:
         linked = file.root is not None and error.errno in LINKED
         raise ExternalError(

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from ftops.files import read_shipped
 from ftops.training.axolotl.distributed import keys_of
 from ftops.training.axolotl.keys import OWNED, KeyFault, check_config, owner, plugins_for
 
@@ -75,7 +76,7 @@ def shipped_templates() -> Mapping[str, str]:
     package = Path(__file__).parents[2]
     # The wheel holds templates/ inside the package, a checkout beside it.
     root = next(path for path in (package / "templates", package.parent / "templates") if path.is_dir())
-    return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in sorted(root.glob("axolotl/*.j2"))}
+    return {str(path.relative_to(root)): read_shipped(path).decode() for path in sorted(root.glob("axolotl/*.j2"))}
 
 
 def template_sources(template: str, texts: Mapping[str, str]) -> tuple[str, ...]:

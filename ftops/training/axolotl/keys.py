@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from ftops.errors import did_you_mean
+from ftops.files import read_shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -147,7 +148,7 @@ class _Snapshot:
 
 @cache
 def _snapshot() -> _Snapshot:
-    tree = json.loads((Path(__file__).parent / f"axolotl-{AXOLOTL_VERSION}.json").read_text(encoding="utf-8"))
+    tree = json.loads(read_shipped(Path(__file__).parent / f"axolotl-{AXOLOTL_VERSION}.json"))
 
     def types(entries: Mapping[str, Json]) -> dict[str, str]:
         return {each: entry["type"] for key, entry in entries.items() for each in (key, *entry.get("alias", ()))}
