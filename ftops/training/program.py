@@ -22,8 +22,8 @@ def engine_command(run: TrainingRun, runner: Runner) -> tuple[str, dict[str, str
         **({} if runner.gpus else {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}),
     }
     if not runner.uses_engine_here:
-        return "engine_command", env
+        return "axolotl", env
     engine = require_engine(runner.engine)
     usual = "/usr/local/bin:/usr/bin:/bin"
     others = os.environ.get("PATH", usual) if runner.docker is None else usual
-    return str(engine.bin / "engine_command"), {"PATH": f"{engine.bin}:{others}", **env}
+    return str(engine.bin / "axolotl"), {"PATH": f"{engine.bin}:{others}", **env}
