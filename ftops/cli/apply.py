@@ -181,7 +181,7 @@ def _where(workspace: Workspace, made: Plan, observed: Observed, chosen: Mapping
     from ftops.plan.address import Address
     from ftops.plan.run import RunState
     from ftops.plan.steps import Resume, Train
-    from ftops.status.run_checkpoints import choose
+    from ftops.training.run_checkpoints import choose
 
     steps = {step.run: step for change in made.changes for step in change.steps if isinstance(step, Train)}
     found = {}

@@ -133,9 +133,9 @@ def checkpoints(start: Path, /, name: str, form: str, *, deep: bool, prune: bool
     """
     from ftops.reconcile.observe import open_workspace
     from ftops.status.run import require_live
-    from ftops.status.run_checkpoints import read_checkpoints
     from ftops.status.sweep import chosen_run
     from ftops.training.report.text import checkpoints_json, checkpoints_text
+    from ftops.training.run_checkpoints import read_checkpoints
 
     workspace = open_workspace(start)
     live = require_live(workspace.store, chosen_run(workspace, name))
@@ -149,7 +149,7 @@ def checkpoints(start: Path, /, name: str, form: str, *, deep: bool, prune: bool
 
 def _prune(workspace: Workspace, live: Run, found: Checkpoints, *, yes: bool) -> None:
     from ftops.display.numbers import counted, size_text
-    from ftops.status.run_checkpoints import dispensable, remove
+    from ftops.training.run_checkpoints import dispensable, remove
 
     gone = dispensable(workspace, live, found)
     if not gone:
