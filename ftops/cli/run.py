@@ -43,10 +43,8 @@ def run() -> None:
 def render(start: Path, name: str) -> None:
     """Print the Axolotl config of TrainingRun NAME, as its first attempt gets it."""
     from ftops.plan.address import Address
-    from ftops.reconcile.observe import observe, open_workspace
-    from ftops.reconcile.planner import make_plan
+    from ftops.reconcile.session import open_workspace, render_config
     from ftops.status.sweep import refuse_sweep
-    from ftops.training import configs
 
     workspace = open_workspace(start)
     refuse_sweep(workspace, name)
@@ -54,10 +52,7 @@ def render(start: Path, name: str) -> None:
     known = [each.name for each in workspace.specs.resources if each.kind == "TrainingRun"]
     if address.name not in known:
         raise UsageError(Diagnostic(f"no TrainingRun is called {name!r}", hint=did_you_mean(name, known)))
-    plan = make_plan(workspace.specs, observe(workspace), targets=[str(address)])
-    changes = {change.address: change for change in plan.changes}
-    config = configs.render([changes[address]], changes, workspace)[address]
-    click.echo(config.text.rstrip("\n"))
+    click.echo(render_config(workspace, address).text.rstrip("\n"))
 
 
 @run.command(epilog=SHOW)
