@@ -106,3 +106,7 @@ def did_you_mean(name: str, valid: Sequence[str]) -> str:
 
 class RecordConflict(ExternalError):
     """Two records that can't both be true; caught where results are pushed, to make a branch of them."""
+
+
+class StalePlan(PlanError):
+    """What a saved plan was made from has moved; caught by who knows where it was saved, to say that."""

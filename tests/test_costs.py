@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ftops.cli.plan import Choice, sealed_plan
 from ftops.errors import SpecError
 from ftops.plan.address import Address
 from ftops.plan.details import TrainingDetails
 from ftops.plan.json import plan_from_json, plan_json
 from ftops.plan.text import plan_text
+from ftops.reconcile import session
 from ftops.reconcile.observe import open_workspace
 from ftops.training.axolotl.memory_estimate import GIB, Load, checkpoint, largest_batch, memory, trainable
 from ftops.training.axolotl.model_shape import Shape
@@ -185,14 +185,14 @@ def project(tmp_path, run, capabilities, config=LLAMA_3_8B):
 
 
 def planned(workspace):
-    plan, _ = sealed_plan(workspace, Choice())
+    plan = session.plan(workspace).plan
     (change,) = [each for each in plan.changes if each.address == Address("TrainingRun", "r")]
     return plan, change
 
 
 def refused(workspace):
     with pytest.raises(SpecError) as caught:
-        sealed_plan(workspace, Choice())
+        session.plan(workspace)
     (diagnostic,) = caught.value.diagnostics
     return diagnostic
 
@@ -280,7 +280,7 @@ def test_a_checkpoint_holds_what_is_trained_and_its_states():
 
 
 def rendered(workspace):
-    plan, _ = sealed_plan(workspace, Choice())
+    plan = session.plan(workspace).plan
     return render_plan(plan, workspace)[Address("TrainingRun", "r")].tree
 
 

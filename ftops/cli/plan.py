@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,35 +13,20 @@ from ftops.cli import wants_color
 from ftops.errors import Diagnostic, UsageError
 from ftops.plan.json import plan_json
 from ftops.plan.markdown import plan_markdown
+from ftops.plan.request import Request
 from ftops.plan.text import plan_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ftops.plan.changes import Plan
-    from ftops.plan.observed import Observed
-    from ftops.resources.workspace import Workspace
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which resources a command is about: the addresses given with --target and --exclude; and those of --rerun."""
-
-    targets: tuple[str, ...] = ()
-    excludes: tuple[str, ...] = ()
-    reruns: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.targets or self.excludes or self.reruns)
+    from collections.abc import Callable
 
 
 def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of plan and apply that choose resources; the command gets them as `choice`."""
+    """The options of plan and apply that choose resources; the command gets them as `request`."""
 
     @wraps(command)
     def chosen(*args: Any, **options: Any) -> Any:
-        choice = Choice(*(options.pop(name) for name in ("targets", "excludes", "reruns")))
-        return command(*args, choice=choice, **options)
+        request = Request(*(options.pop(name) for name in ("targets", "excludes", "reruns")))
+        return command(*args, request=request, **options)
 
     target = click.option(
         "--target",
@@ -69,32 +52,6 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
     return target(exclude(rerun(chosen)))
 
 
-def sealed_plan(
-    workspace: Workspace, choice: Choice, begins: Mapping[str, str] = MappingProxyType({})
-) -> tuple[Plan, Observed]:
-    """The plan for a project as it is now, sealed, and what it was made from; nothing is written anywhere.
-
-    The TrainingRuns `begins` go on also where they were stopped; each may say where.
-    """
-    from ftops.datasets.diff import with_rows
-    from ftops.plan.address import Address
-    from ftops.reconcile.observe import observe
-    from ftops.reconcile.planner import make_plan, make_seal
-    from ftops.training.configs import check_resumes, render_plan
-    from ftops.training.costs import with_costs
-
-    observed = observe(workspace)
-    resumed = {Address("TrainingRun", name) for name in begins}
-    chosen = {"targets": choice.targets, "excludes": choice.excludes, "reruns": choice.reruns}
-    plan = make_plan(workspace.specs, observed, resumed=resumed, **chosen)
-    plan = with_rows(plan, workspace.specs, observed, workspace.root, workspace.store)
-    configs = render_plan(plan, workspace)
-    check_resumes(plan, workspace, configs, {Address("TrainingRun", name) for name, where in begins.items() if where})
-    plan = with_costs(plan, {address: config.tree for address, config in configs.items()}, workspace, observed)
-    digests = {str(address): config.digest for address, config in configs.items()}
-    return replace(plan, seal=make_seal(plan, workspace.specs, observed, digests)), observed
-
-
 @click.command(epilog="Example:  ftops plan --target TrainingRun/tiny-base --out plan.json")
 @click.option(
     "--format",
@@ -109,15 +66,15 @@ def sealed_plan(
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is something to do.")
 @choosing
 @click.pass_obj
-def plan(start: Path, form: str, out: Path | None, choice: Choice, *, explain: bool, detailed_exitcode: bool) -> None:
+def plan(start: Path, form: str, out: Path | None, request: Request, *, explain: bool, detailed_exitcode: bool) -> None:
     """Show what apply would do, and why. Nothing is changed, fetched or run."""
     from ftops.files import write_given
-    from ftops.reconcile.observe import open_workspace
+    from ftops.reconcile import session
 
     if explain and form != "text":
         raise UsageError(Diagnostic("--explain goes with --format text only"))
-    workspace = open_workspace(start)
-    made, _ = sealed_plan(workspace, choice)
+    workspace = session.open_workspace(start)
+    made = session.plan(workspace, request).plan
     if out is not None:
         write_given(out, plan_json(made).encode())
     match form:

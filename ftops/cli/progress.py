@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,9 +10,18 @@ import click
 
 from ftops.cli import wants_color
 from ftops.display.numbers import clock
+from ftops.plan.apply_events import (
+    ChangeEnded,
+    DataProgress,
+    News,
+    Notice,
+    RoundEnded,
+    StepBegan,
+    StepEnded,
+    TrainingProgress,
+)
 from ftops.plan.step_text import step_text
 from ftops.plan.text import diagnostics_text
-from ftops.reconcile.apply import ChangeEnded, DataProgress, News, Notice, StepBegan, StepEnded, TrainingProgress
 from ftops.status.text import training_text
 
 if TYPE_CHECKING:
@@ -25,8 +35,29 @@ QUIET_SECONDS = 10.0
 """Between two plain lines about the same training."""
 
 
+class Rounds:
+    """Shows each round of an apply by a watch of its own, and at its end how it went; between them the terminal is free."""
+
+    def __init__(self) -> None:
+        self._watch: Watch | None = None
+
+    def __call__(self, news: News | RoundEnded) -> None:
+        if isinstance(news, RoundEnded):
+            self.close()
+            click.echo(f"\n{_summary(news)}")
+        else:
+            self._watch = self._watch or (Bars() if sys.stdout.isatty() else Lines())
+            self._watch(news)
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+
 class Watch(Protocol):
-    """Takes the news of an apply."""
+    """Takes the news of a round."""
 
     def __call__(self, news: News) -> None: ...
 
@@ -111,6 +142,15 @@ class Bars:
     def close(self) -> None:
         """Leaves the terminal as it was."""
         self._progress.stop()
+
+
+def _summary(news: RoundEnded) -> str:
+    changes = news.applied.changes
+    done = sum(each.ok for each in changes)
+    skipped = sum(each.because is not None for each in changes)
+    failed = len(changes) - done - skipped
+    unchanged = sum(change.is_noop for change in news.plan.changes)
+    return f"Applied: {done} done, {failed} failed, {skipped} skipped, {unchanged} unchanged."
 
 
 def _ended(news: ChangeEnded, say: Callable[[str], None]) -> None:

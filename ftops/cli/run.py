@@ -43,10 +43,8 @@ def run() -> None:
 def render(start: Path, name: str) -> None:
     """Print the Axolotl config of TrainingRun NAME, as its first attempt gets it."""
     from ftops.plan.address import Address
-    from ftops.reconcile.observe import observe, open_workspace
-    from ftops.reconcile.planner import make_plan
+    from ftops.reconcile.session import open_workspace, render_config
     from ftops.status.sweep import refuse_sweep
-    from ftops.training import configs
 
     workspace = open_workspace(start)
     refuse_sweep(workspace, name)
@@ -54,10 +52,7 @@ def render(start: Path, name: str) -> None:
     known = [each.name for each in workspace.specs.resources if each.kind == "TrainingRun"]
     if address.name not in known:
         raise UsageError(Diagnostic(f"no TrainingRun is called {name!r}", hint=did_you_mean(name, known)))
-    plan = make_plan(workspace.specs, observe(workspace), targets=[str(address)])
-    changes = {change.address: change for change in plan.changes}
-    config = configs.render([changes[address]], changes, workspace)[address]
-    click.echo(config.text.rstrip("\n"))
+    click.echo(render_config(workspace, address).text.rstrip("\n"))
 
 
 @run.command(epilog=SHOW)
@@ -133,9 +128,9 @@ def checkpoints(start: Path, /, name: str, form: str, *, deep: bool, prune: bool
     """
     from ftops.reconcile.observe import open_workspace
     from ftops.status.run import require_live
-    from ftops.status.run_checkpoints import read_checkpoints
     from ftops.status.sweep import chosen_run
     from ftops.training.report.text import checkpoints_json, checkpoints_text
+    from ftops.training.run_checkpoints import read_checkpoints
 
     workspace = open_workspace(start)
     live = require_live(workspace.store, chosen_run(workspace, name))
@@ -149,7 +144,7 @@ def checkpoints(start: Path, /, name: str, form: str, *, deep: bool, prune: bool
 
 def _prune(workspace: Workspace, live: Run, found: Checkpoints, *, yes: bool) -> None:
     from ftops.display.numbers import counted, size_text
-    from ftops.status.run_checkpoints import dispensable, remove
+    from ftops.training.run_checkpoints import dispensable, remove
 
     gone = dispensable(workspace, live, found)
     if not gone:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ftops.errors import Diagnostic
 from ftops.plan.address import Address
+from ftops.plan.changes import Plan
 from ftops.plan.steps import Step
 
 
@@ -67,6 +68,14 @@ class Applied:
     changes: tuple[ChangeEnded, ...]
     pushed: bool = True
     written: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEnded:
+    """All of a plan is done. Another round may follow, of what waited for the choice of a sweep."""
+
+    plan: Plan
+    applied: Applied
 
 
 News = StepBegan | StepEnded | DataProgress | TrainingProgress | ChangeEnded | Notice

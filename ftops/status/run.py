@@ -17,7 +17,6 @@ from ftops.files import open_regular
 from ftops.plan.run import Run, RunState
 from ftops.registry.read import records_of
 from ftops.resources.workspace import Workspace
-from ftops.status.run_checkpoints import read_checkpoints
 from ftops.store.store import Store
 from ftops.training import metrics
 from ftops.training.follow import first_event
@@ -25,6 +24,7 @@ from ftops.training.generations import read_samples
 from ftops.training.metrics import Pace, RunView
 from ftops.training.record import Attempt, RunEntry, RunRecord
 from ftops.training.results import attempt_of
+from ftops.training.run_checkpoints import read_checkpoints
 
 
 def find_live(store: Store, name: str) -> Run | None:
