@@ -15,6 +15,7 @@ from ftops.datasets.read.row_index import NAME, RowIndex, batch_index, matched, 
 from ftops.datasets.report.diff import DiffedSide, PlacedRow, RowDiff
 from ftops.datasets.spec import OUTPUTS, Dataset, DatasetSpec, OutputFormat, Shape, SourceSpec
 from ftops.digests import Json
+from ftops.display.numbers import gib
 from ftops.errors import Diagnostic, ExternalError, FtopsError, UsageError
 from ftops.files import read_bytes
 from ftops.plan.changes import Change, Plan
@@ -253,7 +254,7 @@ def _row_changes(before: Path, spec: DatasetSpec, root: Path, observed: Observed
     except (OSError, ExternalError):
         return None
     if size > PLANNED_BYTES:
-        return f"larger than {PLANNED_BYTES // 2**20} MiB"
+        return f"larger than {gib(PLANNED_BYTES)}"
     identities = {path: source.digest for path, source in observed.sources.items()}
     files = [DataFile(root, path, identities.get(path)) for path in paths]
     with tempfile.TemporaryDirectory(prefix="ftops-rows-") as folder:

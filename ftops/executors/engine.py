@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from ftops.display.numbers import gib
 from ftops.errors import Diagnostic, ExternalError, SpecError, did_you_mean
 from ftops.files import open_append, open_lock, read_bytes, read_shipped, replace_file
 
@@ -178,7 +179,7 @@ def doctor(name: str = AXOLOTL) -> tuple[Fact, ...]:
         Fact(
             "disk",
             engine is not None or free >= NEEDED_BYTES,
-            f"{free / (1 << 30):.1f} GiB free for engines in {home()}",
+            f"{gib(free)} free for engines in {home()}",
             f"free {NEEDED_BYTES >> 30} GiB, or set FTOPS_ENGINE_HOME to a folder on another disk",
         ),
         _program("git", "apt install git, or your system's like of it"),
@@ -229,7 +230,7 @@ def _refuse_if_impossible() -> None:
     if (free := _free_bytes()) < NEEDED_BYTES:
         raise ExternalError(
             Diagnostic(
-                f"an engine needs {NEEDED_BYTES >> 30} GiB, and {home()} has {free / (1 << 30):.1f} GiB left",
+                f"an engine needs {NEEDED_BYTES >> 30} GiB, and {home()} has {gib(free)} left",
                 hint="free some space, or set FTOPS_ENGINE_HOME to a folder on another disk",
             )
         )

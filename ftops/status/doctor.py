@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ftops import tracking
+from ftops.display.numbers import gib
 from ftops.display.text import mask
 from ftops.errors import Diagnostic, FtopsError, Severity
 from ftops.executors import engine, protocol
@@ -63,7 +64,7 @@ def _of_runner(workspace: Workspace, name: str) -> Diagnostic | str:
         return replace(error.diagnostics[0], summary=f"runner {name}: {error.diagnostics[0].summary}")
     if isinstance(has, protocol.Unreachable):
         return Diagnostic(f"runner {name}: {has.reason}")
-    return f"runner {name}: {has.cpus} CPUs, {has.memory / (1 << 30):.1f} GiB of memory, {has.gpus} GPUs"
+    return f"runner {name}: {has.cpus} CPUs, {gib(has.memory)} of memory, {has.gpus} GPUs"
 
 
 def _of_project(workspace: Workspace) -> list[Diagnostic | str]:
