@@ -102,7 +102,6 @@ SUBMITTER = """
 import os, sys, time
 from pathlib import Path
 from ftops.executors.registry import RUNNER, executor_for
-from ftops.resources.project import Runner
 from ftops.store.store import open_store
 from tests.trainings import KEY, LONG, job
 if gate := os.environ.get("GATE"):
