@@ -81,6 +81,23 @@ def test_the_second_round_of_a_sweep_is_planned_asked_for_and_done(root, engine)
     assert not session.plan(open_workspace(root)).plan.has_changes
 
 
+def test_a_sweep_on_a_sweep_takes_a_round_more(root, engine):
+    sweep = {"parameters": {"learning_rate": [0.1, 9.0]}, "mayFail": 1}
+    more = {"hyperparameters": {"num_epochs": 0.8}, "checkpoints": {"every": 2, "best": {"metric": "eval_loss"}}}
+    edit(root, "specs/all.yaml", "run: search", "run: again")
+    (root / "specs/again.yaml").write_text(json.dumps(run("again", {"run": "search"}, sweep=sweep, **more)))
+    commit_all(root)
+    heard = []
+    session.apply(session.plan(open_workspace(root)), heard.append, lambda _: True)
+    done = [[str(each.address) for each in one.applied.changes] for one in heard if isinstance(one, RoundEnded)]
+    assert done[0][-1] == "TrainingRun/search"
+    # What failed in a round is not tried again by the next one.
+    assert done[1] == ["TrainingRun/again-lr-1e-1", "TrainingRun/again-lr-9", "TrainingRun/again"]
+    assert done[2:] == [["TrainingRun/lora", "Model/chat"]]
+    assert phases(root)["again-lr-9"] == "failed"
+    assert phases(root)["lora"] == "succeeded"
+
+
 @pytest.mark.parametrize("agree", [None, lambda _: False], ids=["not asked", "said no"])
 def test_what_waited_is_left_where_nobody_agrees(root, engine, agree):
     heard = []

@@ -157,9 +157,9 @@ def apply(
     if not planned.plan.has_changes:
         _catch_up(planned.workspace, tell, writes=results is None)
         return Applied(())
-    done = ended = _round(planned, tell, results)
-    while agree is not None and (more := _decided(planned, ended)) is not None and agree(more):
-        planned, ended = more, _round(more, tell, results)
+    done = _round(planned, tell, results)
+    while agree is not None and (more := _decided(planned, done)) is not None and agree(more):
+        ended = _round(more, tell, results)
         done = Applied((*done.changes, *ended.changes), ended.pushed, {**done.written, **ended.written})
     return done
 
@@ -173,15 +173,16 @@ def _round(planned: Planned, tell: Tell, results: Path | None) -> Applied:
     return applied
 
 
-def _decided(planned: Planned, ended: Applied) -> Planned | None:
-    """The plan for what waited for the choice of a sweep that is known now, and for nothing else, as what failed is not tried
-    again; None where nothing waited, or nothing is known."""
+def _decided(planned: Planned, done: Applied) -> Planned | None:
+    """The plan for what waited in `planned` for the choice of a sweep that is known after what is `done`, and for nothing else,
+    as what failed is not tried again; None where nothing waited, or nothing more is known."""
     if not (before := undecided(planned.plan)):
         return None
-    workspace = replace(planned.workspace, written={**planned.workspace.written, **ended.written})
+    workspace = replace(planned.workspace, written={**planned.workspace.written, **done.written})
     request = replace(planned.request, reruns=(), resumes={})
     now = plan(workspace, request).plan
     waited = {change.address for change in planned.plan.changes if change.blocked_by}
+    waited -= {each.address for each in done.changes}
     ready = [str(change.address) for change in now.changes if change.address in waited and not change.is_noop]
     if not ready or not undecided(now) < before:
         return None
