@@ -15,7 +15,6 @@ import click
 
 from ftops.cli import wants_color
 from ftops.cli.plan import choosing
-from ftops.cli.progress import Rounds
 from ftops.errors import Diagnostic, ExternalError, PlanError, RunFailed, StalePlan, UsageError
 from ftops.plan.apply_events import Applied, News, Notice, RoundEnded
 from ftops.plan.request import Request
@@ -79,6 +78,7 @@ def apply(  # noqa: PLR0913  (click gives it every option)
             Diagnostic("a saved plan says what to do: --target, --exclude, --rerun and --resume don't go with it")
         )
     request = replace(request, resumes=_named(begins))
+    from ftops.cli.progress import Rounds
     from ftops.reconcile import session
 
     workspace = session.open_workspace(start)
