@@ -571,7 +571,7 @@ def test_killed_at(point, repo):
 
 @pytest.mark.parametrize("point", POINTS)
 def test_disk_full_at(point, repo, monkeypatch):
-    monkeypatch.setattr("ftops.store.journal._passed", Counter())
+    monkeypatch.setattr("ftops.store.fault_points._passed", Counter())
     monkeypatch.setenv("FTOPS_FAULT", f"{point}:enospc")
     with pytest.raises(ExternalError, match="No space left"):
         commit_records(opened(repo), request({RECORD: "phase: done\n"}))

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 
 from ftops.errors import ExternalError, UsageError
+from ftops.store import fault_points
 from ftops.store import journal as journals
-from ftops.store.journal import Journal, fault, interrupted
+from ftops.store.fault_points import fault
+from ftops.store.journal import Journal, interrupted
 
 
 @pytest.fixture(autouse=True)
 def no_points_passed():
-    journals._passed.clear()
+    fault_points._passed.clear()
 
 
 def lines(folder):

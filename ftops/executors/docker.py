@@ -37,7 +37,7 @@ from ftops.executors.protocol import (
 )
 from ftops.files import cannot_write
 from ftops.resources.runner import Runner
-from ftops.store.journal import fault
+from ftops.store.fault_points import fault
 from ftops.store.store import Store
 
 if TYPE_CHECKING:

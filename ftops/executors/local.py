@@ -33,7 +33,7 @@ from ftops.executors.protocol import (
 )
 from ftops.files import is_locked, open_append, read_bytes, read_json
 from ftops.resources.runner import Runner
-from ftops.store.journal import fault
+from ftops.store.fault_points import fault
 from ftops.store.store import Store
 
 if TYPE_CHECKING:

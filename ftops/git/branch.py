@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ftops.errors import Diagnostic, ExternalError
 from ftops.files import copy, open_lock, read_bytes, replace_file, write_new
 from ftops.git.repository import NOTHING, Entry, Head, Repository, failure
-from ftops.store.journal import fault
+from ftops.store.fault_points import fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,20 +7,18 @@ journal serves to know where that was; what exists is always asked of the store,
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import itertools
 import json
 import os
-import signal
 import time
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
-from ftops.errors import Diagnostic, ExternalError, UsageError
+from ftops.errors import Diagnostic, ExternalError
 from ftops.files import open_new, open_regular, sync_names
+from ftops.store.fault_points import boundary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,42 +151,3 @@ def _cannot_write(path: Path, error: OSError) -> ExternalError:
             hint="nothing is done without it: make room on this disk, or make it writable",
         )
     )
-
-
-# ---------------------------------------------------------------------------------------- faults on purpose
-
-_passed: Final[Counter[str]] = Counter()
-"""How often each fault point was passed: one process has one `FTOPS_FAULT`."""
-
-
-def boundary(name: str, moment: str) -> None:
-    fault("journal")
-    fault(f"{name}.{moment}")
-
-
-def fault(point: str) -> None:
-    """Do here what the environment's `FTOPS_FAULT=point[:nth]:kill|raise|enospc|hang` says, at the nth passing.
-
-    For tests of what a crash leaves. Raises ExternalError for `raise`, OSError for `enospc`, UsageError when the
-    variable can't be understood.
-    """
-    if not (wanted := os.environ.get("FTOPS_FAULT")):
-        return
-    where, *nth, action = wanted.split(":") if ":" in wanted else (wanted, "")
-    if action not in ("kill", "raise", "enospc", "hang") or len(nth) > 1 or not all(each.isdecimal() for each in nth):
-        raise UsageError(f"FTOPS_FAULT={wanted}: expected point[:nth]:kill|raise|enospc|hang")
-    if where != point:
-        return
-    _passed[point] += 1
-    if _passed[point] != int(nth[0] if nth else 1):
-        return
-    match action:
-        case "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "raise":
-            raise ExternalError(f"fault on purpose at {point}")
-        case "enospc":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), point)
-        case _:
-            while True:
-                signal.pause()
