@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from ftops import tracking
 from ftops.datasets.prepare import manifest, mixture
 from ftops.datasets.spec import Dataset, dataset_address
@@ -19,7 +17,6 @@ from ftops.executors import protocol
 from ftops.executors.attempts import observe_attempt
 from ftops.executors.engine import plugin_files, require_engine
 from ftops.executors.registry import executor_for
-from ftops.files import read_bytes
 from ftops.plan.apply_events import Notice, TrainingProgress
 from ftops.plan.changes import Change
 from ftops.plan.details import DatasetDetails, TrainingDetails
@@ -27,6 +24,7 @@ from ftops.plan.run import Run, RunState, run_id
 from ftops.plan.steps import MakeBaseModel, MixData, Train
 from ftops.resources.runner import Runner
 from ftops.resources.work import Work, refuse_changed
+from ftops.training.attempt_config import read_config
 from ftops.training.axolotl.distributed import launcher
 from ftops.training.axolotl.failure_classes import Fault, capacity, hint_for
 from ftops.training.base_model_files import shape_of
@@ -191,7 +189,7 @@ def _track(work: Work, change: Change, step: Train, folder: Path) -> None:
         return
     run = work.specs.get(TrainingRun, change.address.name)
     spec, base = run.spec, run.spec.base_model
-    config = yaml.safe_load(read_bytes(folder / "config.yaml"))
+    config = read_config(folder)
     tracking.write_tracking(
         folder,
         tracking.RunTracking(
@@ -325,7 +323,7 @@ def _what_fits(work: Work, change: Change, ended: Ended) -> str:
     run = work.specs.get(TrainingRun, change.address.name)
     runner = runner_of(run, work.specs.project)
     folder = work.store.attempt(run_id(change.address.name, change.digest or ""), ended.attempt)
-    config = yaml.load(read_bytes(folder / "config.yaml"), Loader=yaml.CSafeLoader)
+    config = read_config(folder)
     shape = shape_of(run, work.specs.resources, work.workspace.root)
     room = capacity(log_tail(folder / "output.log")) or runner.capabilities.gpu_memory
     if shape is None or room is None:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import yaml
 
 from ftops.datasets.spec import Dataset, dataset_address
 from ftops.digests import Json, digest
 from ftops.display.text import shown
 from ftops.errors import ChecksFailed, Diagnostic, PlanError, SpecError, Where
-from ftops.files import read_bytes
 from ftops.plan.address import Address
 from ftops.plan.changes import Change, ChangeClass, Plan
 from ftops.plan.run import run_id
 from ftops.plan.steps import Train
 from ftops.resources.workspace import Workspace
 from ftops.store import sandbox
+from ftops.training.attempt_config import read_config
 from ftops.training.axolotl.batch_size import batch_of, is_auto, sized
 from ftops.training.axolotl.config import RunValues, check_rendered, takes_own_template, template_for, template_values
 from ftops.training.axolotl.resume_check import changed
@@ -128,8 +127,9 @@ def _sized(values: Mapping[Address, RunValues], workspace: Workspace) -> dict[Ad
 def refuse_to_resume(workspace: Workspace, address: Address, config: Config, checkpoint: Checkpoint) -> None:
     """Raises PlanError where `config` can't go on from `checkpoint`: what its state belongs to has changed."""
     processes = max(runner_of(_run(workspace, address), workspace.specs.project).gpus, 1)
-    written = checkpoint.path.parents[1] / "config.yaml"
-    before = yaml.load(read_bytes(written), Loader=yaml.CSafeLoader) if written.exists() else config.tree
+    before: Mapping[str, Json] = config.tree
+    with suppress(FileNotFoundError):
+        before = read_config(checkpoint.path.parents[1])
     found = [
         f"{what}: {'none' if then is None else shown(then)} then, {'none' if now is None else shown(now)} now"
         for what, then, now in changed(before, config.tree)

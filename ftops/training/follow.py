@@ -15,20 +15,19 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
 
-import yaml
-
 from ftops.digests import Json
 from ftops.errors import Diagnostic, ExternalError
 from ftops.executors.attempts import last_event
 from ftops.executors.engine import Engine
 from ftops.executors.job_state import JobState, Observation, early_end, reached_its_end
 from ftops.executors.protocol import Executor, Exists, Gone, Handle, Job, Key, Submitted, Unreachable, Unsure, follow
-from ftops.files import open_regular, parsed, read_bytes, temporary_name
+from ftops.files import open_regular, parsed, temporary_name
 from ftops.plan.apply_events import Progress
 from ftops.plan.run import Run, RunState
 from ftops.plan.steps import Resume
 from ftops.store.store import Store
 from ftops.training import axolotl, checkpoints
+from ftops.training.attempt_config import read_config
 from ftops.training.axolotl.failure_classes import Fault, failure
 from ftops.training.metrics import Pace
 from ftops.training.spec.limits import Retry
@@ -102,9 +101,9 @@ class Ended:
 def resumed_from(folder: Path) -> Path | None:
     """The checkpoint that the attempt in `folder` went on from, None where it began at the start.
 
-    Raises FileNotFoundError where it has no config.
+    Raises FileNotFoundError where it has no config, ExternalError where that is none.
     """
-    config = yaml.load(read_bytes(folder / "config.yaml"), Loader=yaml.CSafeLoader)
+    config = read_config(folder)
     path = config.get("resume_from_checkpoint")
     return None if path is None else Path(os.path.normpath(folder / path))
 

@@ -23,7 +23,7 @@ from ftops.errors import Diagnostic, ExternalError, RunFailed
 from ftops.executors import protocol
 from ftops.executors.engine import plugin_files
 from ftops.executors.registry import executor_for
-from ftops.files import cannot_write, copy, read_bytes, rename_new, sync
+from ftops.files import cannot_write, copy, rename_new, sync
 from ftops.plan.apply_events import Notice
 from ftops.plan.changes import Change
 from ftops.plan.run import Run, RunState
@@ -31,6 +31,7 @@ from ftops.plan.steps import MergeWeights
 from ftops.resources.runner import Runner
 from ftops.resources.work import Work
 from ftops.training import checkpoints, merged_weights
+from ftops.training.attempt_config import read_config
 from ftops.training.axolotl.failure_classes import Fault, hint_for
 from ftops.training.base_model_files import fetched
 from ftops.training.follow import Ended, Start, Training, final_attempt, publish_output, train
@@ -93,7 +94,7 @@ def _attempt(work: Work, step: MergeWeights) -> Path:
 def _make(work: Work, step: MergeWeights, attempt: Path) -> None:
     run = work.specs.get(TrainingRun, step.run)
     runner = runner_of(run, work.specs.project)
-    config = yaml.load(read_bytes(attempt / "config.yaml"), Loader=yaml.CSafeLoader)
+    config = read_config(attempt)
     base = _base(attempt, config)
     training = Training(
         Run(job_id(step.run_id), step.run, "", 0, RunState.PENDING),
