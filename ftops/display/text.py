@@ -15,11 +15,7 @@ LONGEST: Final = 100
 # Control characters start escape sequences; the marks of direction make a line read other than it is; half a surrogate
 # pair cannot be written at all.
 _ACTIVE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-
-
 _USER_INFO: Final = re.compile(r"(?<=://)[^\s/?#'\"]*@")
-
-
 _DIGEST: Final = re.compile(r"\b((?:sha256:|md5:)?[0-9a-f]{12})[0-9a-f]{20,}\b")
 
 

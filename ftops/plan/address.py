@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 API_VERSION: Final = "ftops/v1"
-
-
 FORMAT_VERSION: Final = "1.0"
 
 

@@ -15,8 +15,6 @@ from ftops.errors import Diagnostic, ExternalError
 from ftops.files import open_append, open_regular, read_bytes
 
 RACY_SECONDS: Final = 2.0  # within a tick of a file system's clock a file can change again without a trace
-
-
 DIGEST: Final = re.compile(r"([0-9:]+)\t((sha256:[0-9a-f]{32}|md5:)[0-9a-f]{32})")
 
 

@@ -13,8 +13,6 @@ from ftops.training.axolotl.config import shipped_templates, template_for, templ
 from ftops.training.spec.training_run import TrainingRun
 
 TEMPLATES: Final = "templates"
-
-
 TEMPLATE_BYTES: Final = 1 << 20
 
 

@@ -19,8 +19,6 @@ from ftops.experiments.logs.row_schema import Rules
 from ftops.store.arrow import leave_pandas_out
 
 _READERS: Final = {"jsonl": jsonl.parts, "csv": csv_rows.parts, "parquet": parquet.parts}
-
-
 _ARENAS, _TRIM, _MAP = -8, -1, -3
 
 

@@ -118,8 +118,6 @@ _ATTENTION: Final = {
     "flex": "flex_attention",
 }
 _ADAPTER_PREFIXES: Final = ("lora_", "loraplus_", "peft_")
-
-
 Kind = Literal["unknown", "deprecated", "value", "conflict", "missing"]
 """An unknown key is dropped or refused by Axolotl; a deprecated one is still read."""
 REQUIRED: Final = (("base_model",), ("learning_rate",), ("datasets", "pretraining_dataset"))
