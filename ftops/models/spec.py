@@ -183,10 +183,10 @@ def aliases_after(
 
 
 def next_version(versions: tuple[str, ...]) -> str:
-    """The minor version after the highest of `versions`."""
-    numbers = [tuple(int(part) for part in version.split("-")[0].split("+")[0].split(".")) for version in versions]
-    major, minor, _ = max(numbers)
-    return f"{major}.{minor + 1}.0"
+    """The minor version after the highest of `versions`, by the precedence of https://semver.org."""
+    from semver import Version  # few plans propose a version
+
+    return str(max(map(Version.parse, versions)).bump_minor())
 
 
 def _labels_changed(
