@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from ftops import index
 from ftops.datasets.record import DatasetRecord
 from ftops.errors import ExternalError, SpecError
 from ftops.experiments.analysis import analyze
 from ftops.experiments.index_tables import LOOKS
+from ftops.index import database
 from ftops.index.rows import copies
 from ftops.models.index_tables import VERSIONS
 from ftops.models.record import ModelRecord
@@ -144,8 +144,8 @@ COUNTS = {
 def url(request, tmp_path):
     """An empty database."""
     if request.param == "sqlite":
-        return index.locate("sqlite:///index.db", tmp_path)
-    server = index.locate(request.getfixturevalue("postgres"), tmp_path)
+        return database.locate("sqlite:///index.db", tmp_path)
+    server = database.locate(request.getfixturevalue("postgres"), tmp_path)
     name = "t" + re.sub(r"\W", "_", tmp_path.name).lower()
     with closing_engine(server, isolation_level="AUTOCOMMIT") as engine, engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
@@ -177,7 +177,7 @@ def everything(url):
 
 
 def test_what_is_in_it(url):
-    assert index.rebuild(url, some_records()) == COUNTS
+    assert database.rebuild(url, some_records()) == COUNTS
     assert query(url, "SELECT name, digest, train_rows, validation_rows, test_rows FROM training_datasets") == [
         ("chat", DATA, 54, 6, None)
     ]
@@ -235,18 +235,18 @@ def test_what_is_in_it(url):
     ],
 )
 def test_the_best_checkpoint_is_by_the_metric_of_the_spec_else_by_the_loss(tmp_path, said, step):
-    url, records = index.locate("sqlite:///index.db", tmp_path), some_records()
+    url, records = database.locate("sqlite:///index.db", tmp_path), some_records()
     record = records["registry/runs/chat.yaml"]
     good = record.status.runs[GOOD]
     runs = {GOOD: good.model_copy(update={"inputs": {**good.inputs, **({"best": said} if said else {})}})}
     status = record.status.model_copy(update={"runs": runs})
-    index.rebuild(url, {record.path: record.model_copy(update={"status": status})})
+    database.rebuild(url, {record.path: record.model_copy(update={"status": status})})
     found = query(url, "SELECT attempt, step FROM training_checkpoints WHERE is_best")
     assert found == ([] if step is None else [step])
 
 
 def test_the_queries_of_the_page(url):
-    index.rebuild(url, some_records())
+    database.rebuild(url, some_records())
     page = (projects.ROOT / "docs/how-to/index-sql.md").read_text()
     shown = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
     eval_loss = 1.0 if "sqlite" in url else "1.0"  # PostgreSQL takes a value out of JSON as text
@@ -259,35 +259,35 @@ def test_the_queries_of_the_page(url):
 
 
 def test_both_databases_hold_the_same(postgres, tmp_path):
-    places = [index.locate(each, tmp_path) for each in (postgres, "sqlite:///index.db")]
+    places = [database.locate(each, tmp_path) for each in (postgres, "sqlite:///index.db")]
     for place in places:
-        index.rebuild(place, some_records())
+        database.rebuild(place, some_records())
     assert everything(places[0]) == everything(places[1])
 
 
 def test_again_and_in_another_order_gives_the_same_rows(url):
     records = some_records()
-    index.rebuild(url, records)
+    database.rebuild(url, records)
     before = everything(url)
-    index.rebuild(url, dict(reversed(records.items())))
+    database.rebuild(url, dict(reversed(records.items())))
     assert everything(url) == before
     assert {name: len(rows) for name, rows in before.items()} == COUNTS
 
 
 def test_what_left_the_records_leaves_the_index(url):
     records = some_records()
-    index.rebuild(url, records)
+    database.rebuild(url, records)
     del records["registry/runs/chat.yaml"]
-    index.rebuild(url, records)
+    database.rebuild(url, records)
     assert query(url, "SELECT * FROM finetuning_jobs") == query(url, "SELECT * FROM training_attempts") == []
     assert query(url, "SELECT job FROM model_registry") == [(None,), (None,)]
-    index.rebuild(url, {})
+    database.rebuild(url, {})
     assert everything(url) == {name: [] for name in COUNTS}
 
 
 def test_children_go_with_their_parent(url):
     """As declared; SQLite minds foreign keys for those who ask it to."""
-    index.rebuild(url, some_records())
+    database.rebuild(url, some_records())
     with closing_engine(url) as engine, engine.begin() as connection:
         if "sqlite" in url:
             connection.exec_driver_sql("PRAGMA foreign_keys=ON")
@@ -299,7 +299,7 @@ def test_children_go_with_their_parent(url):
 def test_tables_of_another_shape_are_made_anew_and_others_are_left(url):
     query(url, "CREATE TABLE mine (x INTEGER)")
     query(url, "INSERT INTO mine VALUES (7)")
-    index.rebuild(url, some_records())
+    database.rebuild(url, some_records())
     before = everything(url)
     for change in (
         "UPDATE ftops_index SET shape = 'of an earlier ftops'",
@@ -307,15 +307,15 @@ def test_tables_of_another_shape_are_made_anew_and_others_are_left(url):
         "DROP TABLE training_attempts",
     ):
         query(url, change)
-        index.rebuild(url, some_records())
+        database.rebuild(url, some_records())
         assert everything(url) == before
     assert query(url, "SELECT x FROM mine") == [(7,)]
 
 
 def test_a_view_on_it_stays(url):
-    index.rebuild(url, {})
+    database.rebuild(url, {})
     query(url, "CREATE VIEW versions AS SELECT name, version FROM model_registry")
-    index.rebuild(url, some_records())
+    database.rebuild(url, some_records())
     assert sorted(query(url, "SELECT * FROM versions")) == [("chat", "1.0.0"), ("old", "0.1.0")]
 
 
@@ -323,12 +323,12 @@ def test_a_table_of_somebody_else_is_not_replaced(url):
     query(url, "CREATE TABLE model_registry (precious INTEGER)")
     query(url, "INSERT INTO model_registry VALUES (1)")
     with pytest.raises(ExternalError, match="tables that ftops did not make: model_registry"):
-        index.rebuild(url, some_records())
+        database.rebuild(url, some_records())
     assert query(url, "SELECT precious FROM model_registry") == [(1,)]
 
 
 def test_what_fails_half_way_changes_nothing(url):
-    index.rebuild(url, some_records())
+    database.rebuild(url, some_records())
     before = everything(url)
     records = some_records()
     version = records["registry/models/chat/1.0.0.yaml"]
@@ -336,7 +336,7 @@ def test_what_fails_half_way_changes_nothing(url):
         status = version.status.model_copy(update=wrong)
         records[version.path] = version.model_copy(update={"status": status})
         with pytest.raises(ExternalError, match="can't rebuild the index"):
-            index.rebuild(url, records)
+            database.rebuild(url, records)
         assert everything(url) == before
 
 
@@ -346,7 +346,7 @@ def test_rebuilds_at_once(url):
 
     def rebuild():
         try:
-            index.rebuild(url, some_records())
+            database.rebuild(url, some_records())
         except ExternalError as error:
             failed.append(error.diagnostics)
 
@@ -363,8 +363,8 @@ def test_rebuilds_at_once(url):
 
 
 def test_no_error_tells_the_password(tmp_path):
-    url = index.locate("postgresql://me:hunter2@127.0.0.1:9/db?sslpassword=hunter3", tmp_path)
-    for act in (lambda: index.rebuild(url, {}), lambda: index.check(url)):
+    url = database.locate("postgresql://me:hunter2@127.0.0.1:9/db?sslpassword=hunter3", tmp_path)
+    for act in (lambda: database.rebuild(url, {}), lambda: database.check(url)):
         with pytest.raises(ExternalError) as error:
             act()
         (told,) = error.value.diagnostics
@@ -377,32 +377,32 @@ def test_no_error_tells_the_password(tmp_path):
 def test_a_missing_driver_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ExternalError) as error:
-        index.rebuild(index.locate("postgresql://host/db", tmp_path), {})
+        database.rebuild(database.locate("postgresql://host/db", tmp_path), {})
     assert error.value.diagnostics[0].hint == "pip install 'ftops[postgres]'"
 
 
 @pytest.mark.parametrize("text", ["mysql://me:hunter2@host/db", "sqlite://", "postgresql://host:port/db", "hunter2"])
 def test_what_is_no_url_of_a_known_database(text, tmp_path):
     with pytest.raises(SpecError) as error:
-        index.locate(text, tmp_path)
+        database.locate(text, tmp_path)
     assert "hunter2" not in repr(error.value.diagnostics)
 
 
 def test_a_file_that_is_no_database(tmp_path):
     (tmp_path / "a.db").write_text("something that is no database, and long enough to be told from one" * 20)
-    url = index.locate("sqlite:///a.db", tmp_path)
+    url = database.locate("sqlite:///a.db", tmp_path)
     with pytest.raises(ExternalError, match="can't rebuild the index"):
-        index.rebuild(url, {})
+        database.rebuild(url, {})
     with pytest.raises(ExternalError, match="can't open the index"):
-        index.check(url)
+        database.check(url)
 
 
 def test_check_makes_nothing(tmp_path):
-    url = index.locate("sqlite:///deep/index.db", tmp_path)
-    assert index.check(url).endswith("index.db is not there yet; apply makes it")
+    url = database.locate("sqlite:///deep/index.db", tmp_path)
+    assert database.check(url).endswith("index.db is not there yet; apply makes it")
     assert list(tmp_path.iterdir()) == []
-    index.rebuild(url, {})
-    assert index.check(url).endswith("has a copy of the records")
+    database.rebuild(url, {})
+    assert database.check(url).endswith("has a copy of the records")
 
 
 # --------------------------------------------------------------------------------------------------- commands

@@ -12,9 +12,6 @@ from ftops.digests import Json
 from ftops.errors import FtopsError
 from ftops.experiments.analysis import Look, analyze, wanted
 from ftops.experiments.analysis.observations import Wanted, seconds
-from ftops.experiments.logs.files import names
-from ftops.experiments.logs.read_files import read
-from ftops.experiments.logs.sql import read_sql
 from ftops.experiments.record import Conclusion, ExperimentRecord, ExperimentStatus, Phase, PhaseArm
 from ftops.experiments.spec.experiment import RUNNING, Experiment
 from ftops.experiments.spec_edits import propose
@@ -36,14 +33,17 @@ def read_logs(root: Path, experiment: Experiment, rows: Wanted) -> Observations:
 
     Raises ChecksFailed where no row can be used, ExternalError where they can't be read.
     """
-    from ftops.experiments.logs.files import LogFile  # numpy and Arrow, which only a look needs
-
     logs = experiment.spec.logs
     if logs.sql is not None:
         url = logs.sql.url
         if isinstance(url, FromEnvironment):
             url = url.read(os.environ, "spec.logs.sql.url")
+        from ftops.experiments.logs.sql import read_sql  # SQLAlchemy: only those whose rows are in a table wait for it
+
         return read_sql(_from_root(url, root), logs.sql.table, rows)
+    from ftops.experiments.logs.files import LogFile, names  # numpy and Arrow, which only a look needs
+    from ftops.experiments.logs.read_files import read
+
     files = [LogFile.of_project(root, name) for name in names(root, logs.path or "")]
     return read(files, rows)
 

@@ -15,18 +15,18 @@ def index_url(workspace: Workspace) -> str | None:
     configured = workspace.specs.project.spec.index
     if configured is None:
         return None
-    from ftops import index  # SQLAlchemy: only those who want an index wait for it
+    from ftops.index import database  # SQLAlchemy: only those who want an index wait for it
 
     if isinstance(configured, FromEnvironment):
         configured = configured.read(os.environ, "spec.index")
-    return index.locate(configured, workspace.root)
+    return database.locate(configured, workspace.root)
 
 
 def rebuild_index(workspace: Workspace, url: str) -> dict[str, int]:
     """Copies the records into the index at `url`; returns the rows of each table, or raises ExternalError."""
-    from ftops import index  # see index_url
+    from ftops.index import database  # see index_url
 
-    return index.rebuild(url, read_records(workspace))
+    return database.rebuild(url, read_records(workspace))
 
 
 def update_index(workspace: Workspace) -> str:

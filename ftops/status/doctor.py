@@ -100,9 +100,9 @@ def _of_project(workspace: Workspace) -> list[Diagnostic | str]:
         found.append(f"tracking: {mask(os.environ.get('MLFLOW_TRACKING_URI') or where)} has everything")
     try:
         if (url := index_url(workspace)) is not None:
-            from ftops import index  # see index_url
+            from ftops.index import database  # see index_url
 
-            found.append(f"index: {index.check(url)}")
+            found.append(f"index: {database.check(url)}")
     except FtopsError as error:
         found += error.diagnostics
     return found
