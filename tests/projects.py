@@ -162,8 +162,8 @@ STAND_IN = """\
 #!{python}
 # Trains nothing: ten steps an epoch, and the files and events of a training. A learning rate over 1 diverges at step 5.
 # It is best at step 4 on the validation split, where there is one, and can end early after that. With seed 9 its first attempt
-# is killed after step 5, and it takes longer with seed 7. A file `mood` in the store makes it `fail` at step 5, or `slow`, and
-# other weights. On TERM it finishes its step, saves a checkpoint and ends. It merges what it calls an adapter too, unless its mood
+# is killed after step 5, and it takes longer with seed 7. A file `mood` in the store makes it `fail` at step 5, or `slow`, or
+# `very slow`, and other weights. On TERM it finishes its step, saves a checkpoint and ends. It merges what it calls an adapter too, unless its mood
 # is to `fail`; it merges `nothing`, or what is `nan`. Samples of 7 tokens it gives, one of them.
 import json, os, shutil, signal, struct, sys, time, yaml, zipfile
 assert sys.argv[1:] in (["train", "config.yaml", "--launcher", "python"], ["merge-lora", "config.yaml"]), sys.argv
@@ -217,7 +217,7 @@ print("training for", steps, "steps", flush=True)
 event("begin", first)
 logs, step, worse = [], first, 0
 for step in range(first + 1, steps + 1):
-    time.sleep(0.3 if config.get("seed") == 7 or mood == "slow" else 0.02)
+    time.sleep(1.5 if mood == "very slow" else 0.3 if config.get("seed") == 7 or mood == "slow" else 0.02)
     if step == 5 and mood == "fail":
         sys.exit(1)
     if step == 5 and config.get("seed") == 9 and os.getcwd().endswith("attempt-1"):

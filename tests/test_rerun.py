@@ -74,9 +74,9 @@ def wait(condition, seconds=60):
     return value
 
 
-def start(root, env, attempt):
+def start(root, env, attempt, pace="slow"):
     """An apply in the background that trains again, slowly; when the attempt has begun."""
-    mood(root, "slow")
+    mood(root, pace)
     command = projects.command("apply", "--yes", "--rerun", "base")
     process = subprocess.Popen(command, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     wait((folder(root, attempt) / "events.jsonl").exists)
@@ -194,7 +194,7 @@ def test_a_killed_attempt_goes_on_from_its_own_checkpoint(root, env):
 
 def test_one_that_was_stopped_leaves_what_there_was(root, env):
     before = entry(root)
-    process = start(root, env, 2)
+    process = start(root, env, 2, "very slow")  # so that it goes on while `stop` begins, however busy the machine is
     ftops(root, "stop", "base", env=env)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
