@@ -35,7 +35,7 @@ def places(error):
 @pytest.fixture
 def project(tmp_path):
     """Two experiments whose models are missing, beside a document that is wrong."""
-    write(tmp_path / "ftops.yaml", PROJECT | {"spec": {"defaults": {Experiment: {"hypothesis": "usual"}}}})
+    write(tmp_path / "ftops.yaml", PROJECT | {"spec": {"defaults": {"Experiment": {"hypothesis": "usual"}}}})
     write(tmp_path / "specs/one.yaml", experiment("one"), document("TrainingRun", "broken", {}))
     write(tmp_path / "specs/deep/two.yaml", experiment("two", hypothesis="own"))
     return tmp_path
