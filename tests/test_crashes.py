@@ -31,12 +31,12 @@ STAND_IN = "ftops-stand-in:latest"
 
 RECORD = """
 import sys
-from ftops.store import journal
+from ftops.store import fault_points
 told = sys.argv[1]
 def passed(point):
     with open(told, "a") as file:
         file.write(point + "\\n")
-journal.fault = passed  # whoever imports it from here on gets this one
+fault_points.fault = passed  # whoever imports it from here on gets this one
 from ftops.cli import main
 sys.argv = ["ftops", "apply", "--yes"]
 main()
