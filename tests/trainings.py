@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -94,8 +95,10 @@ def kill_all(store):
         about = json.loads(path.read_text())
         here = about["pidNamespace"] == wrapper.pid_namespace()
         for pid in (about.get("pid"), about.get("trainer", {}).get("pid")):
-            if here and pid and (place := Path(f"/proc/{pid}/cwd")).exists() and place.readlink() == path.parent:
-                os.kill(pid, signal.SIGKILL)
+            # A process may end by itself at any of these steps: then there is nothing left to kill.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if here and pid and Path(f"/proc/{pid}/cwd").readlink() == path.parent:
+                    os.kill(pid, signal.SIGKILL)
 
 
 SUBMITTER = """
