@@ -24,8 +24,8 @@ from scipy.special import ndtr, ndtri
 
 sys.path.insert(0, str(ROOT))
 
-from ftops.experiments.analysis import Look, analyze, wanted
-from ftops.experiments.analysis.stopping_rule import Looking, may_decide
+from ftops.experiments.analysis import InterimResult, analyze, wanted
+from ftops.experiments.analysis.stopping_rule import StoppingRule, may_decide
 from ftops.experiments.logs.files import LogFile
 from ftops.experiments.logs.read_files import read
 from ftops.experiments.metric_types.rating import STARS
@@ -119,12 +119,12 @@ def sizes_of(looks: int) -> list[int]:
     return [TARGET * look // looks for look in range(1, looks + 1)]
 
 
-def lookings(rule: str, looks: int) -> list[tuple[int, Looking]]:
+def lookings(rule: str, looks: int) -> list[tuple[int, StoppingRule]]:
     """Such looks, each with those before it."""
     design = Design(target_samples=TARGET, rule=rule, alpha=ALPHA)
     sizes = sizes_of(looks)
     fractions = [n / TARGET for n in sizes]
-    return [(n, Looking(design, 2, n / TARGET, tuple(fractions[:place]))) for place, n in enumerate(sizes)]
+    return [(n, StoppingRule(design, 2, n / TARGET, tuple(fractions[:place]))) for place, n in enumerate(sizes)]
 
 
 def by_rule(rule: str, looks: int) -> Stop:
@@ -376,7 +376,7 @@ def experiment(rule: str = "obrien-fleming") -> Experiment:
     return Experiment.model_validate_json(json.dumps(document), by_alias=True, by_name=False)
 
 
-def looks_at(found: Experiment, situation: Situation, folder: Path, days: Sequence[int]) -> tuple[Look, ...]:
+def looks_at(found: Experiment, situation: Situation, folder: Path, days: Sequence[int]) -> tuple[InterimResult, ...]:
     """Simulated rows, written, read and analysed, as they were at the end of each of these days, until it is decided."""
     import orjson
 
@@ -384,7 +384,7 @@ def looks_at(found: Experiment, situation: Situation, folder: Path, days: Sequen
     logs.write_bytes(b"\n".join(map(orjson.dumps, simulate(found, situation))))
     rows = wanted(found)
     start = datetime.fromisoformat(situation.start).timestamp()
-    looks: list[Look] = []
+    looks: list[InterimResult] = []
     for day in days:
         so_far = replace(rows, until=start + day * 86_400)
         looks.append(analyze(found.spec, read([LogFile.named(logs)], so_far), looks))
@@ -393,7 +393,7 @@ def looks_at(found: Experiment, situation: Situation, folder: Path, days: Sequen
     return tuple(looks)
 
 
-def naive_p(look: Look) -> float:
+def naive_p(look: InterimResult) -> float:
     """What a t-test on the users' means would say, whoever looked before."""
     (primary,) = (each for each in look.comparisons if each.role == "primary")
     return 1.0 if primary.p_value is None else primary.p_value

@@ -12,7 +12,7 @@ from ftops.experiments.analysis.interim_result import (
     Comparison,
     Day,
     Distribution,
-    Look,
+    InterimResult,
     Response,
     Rows,
     Split,
@@ -107,7 +107,7 @@ def made_look(days, comparisons, means, **more):
         "response": Response(rates=dict.fromkeys(last, 0.61), p_value=0.44), "days": days, "verdict": "inconclusive",
         "reasons": ("Nothing is shown yet.",), "software": {"ftops": "0.3.0", "numpy": "2.4.0", "scipy": "1.17.0"},
     }  # fmt: skip
-    return Look(**{**values, **more})
+    return InterimResult(**{**values, **more})
 
 
 def made_record(name, look, arms, *, earlier=(), phase="running", **more):

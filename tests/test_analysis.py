@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 
 from ftops.experiments.analysis import analyze, wanted
 from ftops.experiments.analysis.interim_result import Rows
-from ftops.experiments.analysis.stopping_rule import Looking, rising
+from ftops.experiments.analysis.stopping_rule import StoppingRule, rising
 from ftops.experiments.metric_types import METRIC_TYPES
 from tests.looking import DAY, columns, experiment, ratings, three_arms
 
@@ -356,7 +356,7 @@ def test_looks_with_nothing_new_are_no_further_looks():
 @pytest.mark.parametrize("rule", ["obrien-fleming", "always-valid"])
 def test_more_looks_before_make_none_easier(rule):
     design = experiment(design={**FIXED, "rule": rule}).spec.design
-    few, many = Looking(design, 2, 1.0, (0.5,)), Looking(design, 2, 1.0, (0.2, 0.4, 0.5, 0.6, 0.8))
+    few, many = StoppingRule(design, 2, 1.0, (0.5,)), StoppingRule(design, 2, 1.0, (0.2, 0.4, 0.5, 0.6, 0.8))
     assert many.level() <= few.level() <= 0.05
 
 

@@ -133,10 +133,10 @@ class Case:
         self.rows = read_rows([DataFile(file.parent, file.name)], Form.of(spec), scratch, lambda *_: None).rows
         self.form = form
         self.path = folder / f"{name}.jsonl"
-        announced = frozenset().union(*map(formats.parts, self.rows.batches()))
+        declared = frozenset().union(*map(formats.optional_fields, self.rows.batches()))
         with self.path.open("wb") as target:
             for batch in self.rows.batches():
-                target.writelines(formats.lines(batch, form, announced).to_pylist())
+                target.writelines(formats.lines(batch, form, declared).to_pylist())
 
     @property
     def table(self):

@@ -15,7 +15,7 @@ from ftops.training.checkpoints import (
     BLOCK,
     Checkpoint,
     FileDigest,
-    Torn,
+    Incomplete,
     by_step,
     file_digest,
     final_weights,
@@ -128,7 +128,7 @@ def test_a_torn_checkpoint(tmp_path, fault):
     folder = checkpoint(tmp_path)
     FAULTS[fault](folder)
     found = verify(folder)
-    assert isinstance(found, Torn)
+    assert isinstance(found, Incomplete)
     assert found.path == folder
     assert found.reason
 
@@ -151,17 +151,17 @@ def test_a_torn_sharded_checkpoint(tmp_path, fault):
     folder = checkpoint(tmp_path, kind="sharded")
     assert isinstance(verify(folder), Checkpoint)
     SHARD_FAULTS[fault](folder)
-    assert isinstance(verify(folder), Torn)
+    assert isinstance(verify(folder), Incomplete)
 
 
 def test_what_is_no_checkpoint_folder(tmp_path):
     folder = checkpoint(tmp_path)
     for name in ("checkpoint-51", "checkpoint-050", "checkpoint-", "final"):
-        assert isinstance(verify(folder.rename(tmp_path / name)), Torn)
+        assert isinstance(verify(folder.rename(tmp_path / name)), Incomplete)
         (tmp_path / name).rename(folder)
     (tmp_path / "checkpoint-7").symlink_to(folder)
-    assert isinstance(verify(tmp_path / "checkpoint-7"), Torn)
-    assert isinstance(verify(tmp_path / "checkpoint-8"), Torn)
+    assert isinstance(verify(tmp_path / "checkpoint-7"), Incomplete)
+    assert isinstance(verify(tmp_path / "checkpoint-8"), Incomplete)
 
 
 def test_the_last_whole_checkpoint(tmp_path):
@@ -205,7 +205,7 @@ def test_configuration_and_tokenizer_alone_are_no_weights(tmp_path):
     safetensors(tmp_path / "model.safetensors")
     shorten(tmp_path / "model.safetensors")
     assert "torn" in final_weights(tmp_path).reason
-    assert isinstance(final_weights(tmp_path / "absent"), Torn)
+    assert isinstance(final_weights(tmp_path / "absent"), Incomplete)
 
 
 def test_checkpoints_by_step(tmp_path):
@@ -257,7 +257,7 @@ def test_a_damage_that_only_reading_shows(tmp_path, damage, reason):
     folder = checkpoint(tmp_path, 50)
     damage(folder / "optimizer.pt")
     found = read_whole(folder)
-    assert isinstance(found, Torn)
+    assert isinstance(found, Incomplete)
     assert reason in found.reason
 
 
@@ -300,7 +300,7 @@ def test_torn_states_of_deepspeed(tmp_path, damage, reason):
     folder = checkpoint(tmp_path, ranks=2)
     divided(folder, 2)
     damage(folder)
-    assert verify(folder) == Torn(folder, reason)
+    assert verify(folder) == Incomplete(folder, reason)
 
 
 def test_states_of_fsdp(tmp_path):
@@ -308,12 +308,12 @@ def test_states_of_fsdp(tmp_path):
     (whole / "optimizer.pt").rename(whole / "optimizer.bin")
     assert isinstance(verify(whole), Checkpoint)
     shorten(whole / "optimizer.bin")
-    assert isinstance(verify(whole), Torn)
+    assert isinstance(verify(whole), Incomplete)
     parts = checkpoint(tmp_path, 60, ranks=2)
     (parts / "optimizer.pt").unlink()
     (parts / "optimizer_0").mkdir()
-    assert verify(parts) == Torn(parts, "optimizer_0 is empty")
+    assert verify(parts) == Incomplete(parts, "optimizer_0 is empty")
     (parts / "optimizer_0" / "__0_0.distcp").write_bytes(b"x")
-    assert verify(parts) == Torn(parts, "optimizer_0 is torn: it has no .metadata")
+    assert verify(parts) == Incomplete(parts, "optimizer_0 is torn: it has no .metadata")
     (parts / "optimizer_0" / ".metadata").write_bytes(b"x")
     assert isinstance(verify(parts), Checkpoint)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ftops.datasets.checks.answers import foreign_writing, may_repeat, missing_answer, repeated, unexpected_writing
 from ftops.datasets.checks.quality import WEIGHTS, Quality
 from ftops.datasets.checks.rows import STRATUM, TableRows, message_type
-from ftops.datasets.checks.scripts import SEEN, WRITINGS, count_letters, letters, main_writing
+from ftops.datasets.checks.scripts import SCRIPTS, SEEN, count_letters, letters, main_script
 from ftops.datasets.finding import Finding
 from ftops.errors import SpecError
 from tests.example import example_rows
@@ -229,7 +229,7 @@ def test_writings_of_columns_are_those_of_each_text(text):
     quick = letters(pa.array([text], pa.large_string()))[0]
     # The column's count takes blocks of 64 code points as a whole, so it may count a few signs beside the letters.
     assert all(
-        int(quick[index]) >= exact[name] for index, name in enumerate(WRITINGS) if name in ("Latin", "Hangul", "Kana")
+        int(quick[index]) >= exact[name] for index, name in enumerate(SCRIPTS) if name in ("Latin", "Hangul", "Kana")
     )
 
 
@@ -239,8 +239,8 @@ def test_writings_of_a_slice_are_those_of_its_texts(texts, first):
     whole = letters(column)
     assert (letters(column.slice(first)) == whole[first:]).all()
     for text, counts in zip(texts, whole, strict=True):
-        assert dict(zip(WRITINGS, counts.tolist(), strict=True)) == count_letters(text[:SEEN])
-    assert [int(each) < 0 for each in main_writing(whole.T)] == [
+        assert dict(zip(SCRIPTS, counts.tolist(), strict=True)) == count_letters(text[:SEEN])
+    assert [int(each) < 0 for each in main_script(whole.T)] == [
         not any(count_letters(text[:SEEN]).values()) for text in texts
     ]
 

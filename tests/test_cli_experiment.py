@@ -330,7 +330,7 @@ def test_wrong_calls_of_analyze(alone):
 @pytest.fixture
 def looked(root):
     """A project with a record of one look at the first half of the rows."""
-    from ftops.experiments.analysis import Look
+    from ftops.experiments.analysis import InterimResult
     from ftops.experiments.record import ExperimentRecord, ExperimentStatus, Phase, PhaseArm
     from ftops.registry.record_files import dump
     from ftops.resources.record import RecordMetadata
@@ -344,7 +344,7 @@ def looked(root):
         name: PhaseArm(model=f"gone@1.{minor}.0", weight=0.5, baseline=name == "a", ranges=((start, start + 5000),))
         for name, minor, start in (("a", 0, 0), ("b", 1, 5000))
     }
-    phase = Phase(arms=arms, looks={"1": Look.model_validate_json(json.dumps(look))})
+    phase = Phase(arms=arms, looks={"1": InterimResult.model_validate_json(json.dumps(look))})
     status = ExperimentStatus(phase="running", inputs={"seed": NAME}, digest="0" * 64, current="1", phases={"1": phase})
     record = ExperimentRecord(metadata=RecordMetadata(name=NAME), status=status)
     path = root / record.path

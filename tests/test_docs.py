@@ -380,7 +380,7 @@ def test_exit_codes():
 def test_records():
     """Every field of every record stands on the page about records."""
     from ftops.datasets.record import DatasetStatus
-    from ftops.experiments.analysis.interim_result import ArmFigures, Comparison, Look, Response, Split
+    from ftops.experiments.analysis.interim_result import ArmFigures, Comparison, InterimResult, Response, Split
     from ftops.experiments.record import Conclusion, ExperimentStatus, Phase, PhaseArm, Proposal
     from ftops.models.record import ModelStatus
     from ftops.training.record import RunEntry, RunStatus
@@ -389,7 +389,7 @@ def test_records():
     models = (
         *(DatasetStatus, RunStatus, RunEntry, ModelStatus),
         *(ExperimentStatus, Phase, PhaseArm, Proposal, Conclusion),
-        *(Look, Comparison, ArmFigures, Split, Response),
+        *(InterimResult, Comparison, ArmFigures, Split, Response),
     )
     fields = {field.alias for model in models for field in model.model_fields.values()}
     assert [name for name in sorted(fields) if f"`{name}`" not in text] == []

@@ -19,7 +19,7 @@ from ftops.registry.merge import merge
 from ftops.registry.record_files import parse
 from ftops.retention import gc
 from ftops.training import merged_weights
-from ftops.training.checkpoints import Torn
+from ftops.training.checkpoints import Incomplete
 from tests import projects
 from tests.projects import commit_all, dataset, environment, ftops, git, model, records, run
 from tests.test_apply import wait
@@ -331,7 +331,7 @@ def trio(tmp_path):
 
 def verified(trio, *, base=True):
     found = merged_weights.verify(trio / "model", trio / "adapter", trio / "base" if base else None)
-    return found.reason if isinstance(found, Torn) else sorted(found)
+    return found.reason if isinstance(found, Incomplete) else sorted(found)
 
 
 class TestVerify:
@@ -374,5 +374,5 @@ class TestVerify:
             if finite:
                 merged_weights.refuse_infinite(tensors)
             else:
-                with pytest.raises(merged_weights.Unfit, match="no numbers"):
+                with pytest.raises(merged_weights.InvalidCheckpoint, match="no numbers"):
                     merged_weights.refuse_infinite(tensors)

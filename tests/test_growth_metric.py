@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from ftops.cli import ftops
 from ftops.errors import SpecError
-from ftops.experiments.analysis import Look
+from ftops.experiments.analysis import InterimResult
 from ftops.experiments.metric_types import METRIC_TYPES
 from ftops.experiments.report.page import experiment_documents
 from ftops.experiments.spec.design import outlook
@@ -116,7 +116,7 @@ def said(command, *arguments, code=0):
 
 
 def analyzed(*arguments):
-    return Look.model_validate_json(
+    return InterimResult.model_validate_json(
         json.dumps(underscored(json.loads(said("analyze", *arguments, "--format", "json"))))
     )
 

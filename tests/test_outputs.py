@@ -31,8 +31,8 @@ def batch(*rows):
     return pa.RecordBatch.from_arrays([pa.array(range(1, len(rows) + 1)), *columns], ["row", *names])
 
 
-def written(form, *rows, announced=frozenset()):
-    lines = formats.lines(batch(*rows), form, announced).to_pylist()
+def written(form, *rows, declared=frozenset()):
+    lines = formats.lines(batch(*rows), form, declared).to_pylist()
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines)
     return [json.loads(line) for line in lines]
 
@@ -69,15 +69,15 @@ def test_a_chat_keeps_every_part_and_writes_arguments_as_text():
 
 def test_a_chat_without_tools_has_no_trace_of_them():
     rows = batch({"messages": PLAIN, "tools": ""})
-    assert formats.parts(rows) == frozenset()
+    assert formats.optional_fields(rows) == frozenset()
     assert written("messages", {"messages": PLAIN, "tools": ""}) == [{"messages": PLAIN}]
 
 
 def test_what_some_rows_have_is_announced_by_all():
     some = batch({"messages": PLAIN, "tools": ""}, {"messages": CHAT, "tools": TOOLS})
-    found = formats.parts(some)
+    found = formats.optional_fields(some)
     assert found == {"tools", "name", "tool_call_id", "tool_calls"}
-    (plain,) = written("messages", {"messages": PLAIN, "tools": ""}, announced=found)
+    (plain,) = written("messages", {"messages": PLAIN, "tools": ""}, declared=found)
     assert plain == {"messages": [{**PLAIN[0], **dict.fromkeys(found - {"tools"})}, PLAIN[1]], "tools": "[]"}
 
 

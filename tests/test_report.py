@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ftops.display.pages import fenced, prose, tight
-from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.analysis.interim_result import InterimResult
 from ftops.experiments.record import Conclusion, ExperimentRecord, Proposal
 from ftops.experiments.report.answer import answer
 from ftops.experiments.report.figures import arms_table, comparisons_table, data_checks, details_table
@@ -110,7 +110,7 @@ def test_json_of_a_look_keeps_its_contract():
         assert {"arm", "baseline", "metric", "effect", "relativeEffect", "ci", "pValue", "test"} <= each.keys()
     assert found["srm"]["pValue"] == 0.62
     assert found["reasons"][0].startswith("The rating of b")
-    assert Look.model_validate_json(json.dumps({key: found[key] for key in found if key not in ("formatVersion", "experiment")})) == winner().look  # fmt: skip
+    assert InterimResult.model_validate_json(json.dumps({key: found[key] for key in found if key not in ("formatVersion", "experiment")})) == winner().look  # fmt: skip
 
 
 def test_undefined_figures_are_null_in_json_and_a_dash_in_text():

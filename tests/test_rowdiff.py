@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftops.datasets.diff import compare, prepared_version, read_version, row_diff
-from ftops.datasets.formats import lines, parts
+from ftops.datasets.formats import lines, optional_fields
 from ftops.datasets.read import DataFile, Form
 from ftops.datasets.read.row_index import matched, read_index, row_index
 from ftops.datasets.record import Counts, DatasetRecord, DatasetReport, DatasetStatus
@@ -185,7 +185,7 @@ def prepared(tmp_path):
         folder = store.data(digest)
         folder.mkdir(parents=True)
         batches = list(source.parts[0].reading.rows.batches())
-        written = [line for batch in batches for line in lines(batch, form, parts(batches[0]))]
+        written = [line for batch in batches for line in lines(batch, form, optional_fields(batches[0]))]
         for split, count in zip(("train", "validation", "test"), sides, strict=True):
             (folder / f"{split}.jsonl").write_bytes(b"".join(written[:count]))
             written = written[count:]

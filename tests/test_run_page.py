@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parent / "render"
     ("name", "text"),
     [
         ("run.running.txt", lambda: run_text(running(), width=80)),
-        ("run.running.color.txt", lambda: run_text(running(), width=60, color=True, look=PLAIN)),
+        ("run.running.color.txt", lambda: run_text(running(), width=60, color=True, glyphs=PLAIN)),
         ("run.recorded.txt", lambda: run_text(recorded())),
         ("run.running.json", lambda: run_json(dataclasses.replace(running(), curves={"loss": curve(range(1, 5), 7.5, 3.9)}))),
         ("run.running.html", lambda: run_page(running()).decode()),

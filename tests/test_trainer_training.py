@@ -29,7 +29,7 @@ from ftops.training.axolotl.config import (
 from ftops.training.axolotl.failure_classes import Fault, failure
 from ftops.training.axolotl.memory_estimate import GIB, Load, checkpoint, memory
 from ftops.training.axolotl.model_shape import Shape
-from ftops.training.checkpoints import Torn, final_weights
+from ftops.training.checkpoints import Incomplete, final_weights
 from ftops.training.follow import log_tail
 
 pytestmark = [pytest.mark.axolotl, pytest.mark.slow]
@@ -217,7 +217,7 @@ def test_a_training_that_gets_no_better_ends_early_and_well(engine, store):
     assert reached_its_end(told[-1])
     losses = [each["eval_loss"] for each in told if each["event"] == "evaluate"]
     assert min(losses) not in losses[-2:]
-    assert not isinstance(final_weights(folder / "output"), Torn)
+    assert not isinstance(final_weights(folder / "output"), Incomplete)
 
 
 LEFT_OUT = {

@@ -16,7 +16,7 @@ import click
 from ftops.cli import wants_color
 from ftops.cli.plan import choosing
 from ftops.errors import Diagnostic, ExternalError, PlanError, RunFailed, StalePlan, UsageError
-from ftops.plan.apply_events import Applied, News, Notice, RoundEnded
+from ftops.plan.apply_events import Applied, ApplyEvent, Notice, RoundEnded
 from ftops.plan.request import Request
 from ftops.plan.text import plan_text
 
@@ -93,8 +93,8 @@ def apply(  # noqa: PLR0913  (click gives it every option)
         raise click.Abort
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started this with SIGINT ignored
         signal.signal(number, _interrupt)
-    with closing(Rounds()) as tell:
-        applied = session.apply(planned, tell, partial(_agree, yes=yes) if saved is None else None, results)
+    with closing(Rounds()) as emit:
+        applied = session.apply(planned, emit, partial(_agree, yes=yes) if saved is None else None, results)
     _conclude(applied)
 
 
@@ -104,9 +104,9 @@ def _agree(more: Planned, *, yes: bool) -> bool:
     return yes or _agreed()
 
 
-def _to_stderr(news: News | RoundEnded) -> None:
-    if isinstance(news, Notice):
-        click.echo(news.text, err=True)
+def _to_stderr(event: ApplyEvent | RoundEnded) -> None:
+    if isinstance(event, Notice):
+        click.echo(event.text, err=True)
 
 
 def _named(begins: tuple[str, ...]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from ftops.plan.text import diagnostics_text
 from ftops.resources.fields import NAME_PATTERN
 
 if TYPE_CHECKING:
-    from ftops.experiments.analysis import Look
+    from ftops.experiments.analysis import InterimResult
     from ftops.experiments.record import Phase
     from ftops.experiments.spec.experiment import Experiment
 
@@ -258,7 +258,7 @@ def _fractions(text: str) -> tuple[float, ...]:
 class _Past:
     """What the record says of the current phase: its looks, and from when until when rows belong to it."""
 
-    looks: tuple[Look, ...] = ()
+    looks: tuple[InterimResult, ...] = ()
     since: float | None = None
     until: float | None = None
 
@@ -306,7 +306,7 @@ def _same_arms(found: Experiment, phase: Phase, inputs: Json) -> bool:
 
 def _look(
     found: Experiment, root: Path | None, logs: tuple[Path, ...], past: _Past, fractions: tuple[float, ...] = ()
-) -> tuple[Look, tuple[Finding, ...]]:
+) -> tuple[InterimResult, tuple[Finding, ...]]:
     """A look at the logs, and the first of the rows that can't be used."""
     from ftops.experiments.analysis import analyze as take
     from ftops.experiments.analysis import wanted
@@ -322,7 +322,7 @@ def _look(
     return take(found.spec, observations, past.looks, fractions), observations.faults
 
 
-def _tell(faults: Sequence[Finding], look: Look) -> None:
+def _tell(faults: Sequence[Finding], look: InterimResult) -> None:
     """Which rows could not be used, beside the result."""
     from ftops.display.text import clean
 

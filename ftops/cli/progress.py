@@ -11,9 +11,9 @@ import click
 from ftops.cli import wants_color
 from ftops.display.numbers import clock
 from ftops.plan.apply_events import (
+    ApplyEvent,
     ChangeEnded,
     DataProgress,
-    News,
     Notice,
     RoundEnded,
     StepBegan,
@@ -41,13 +41,13 @@ class Rounds:
     def __init__(self) -> None:
         self._watch: Watch | None = None
 
-    def __call__(self, news: News | RoundEnded) -> None:
-        if isinstance(news, RoundEnded):
+    def __call__(self, event: ApplyEvent | RoundEnded) -> None:
+        if isinstance(event, RoundEnded):
             self.close()
-            click.echo(f"\n{_summary(news)}")
+            click.echo(f"\n{_summary(event)}")
         else:
             self._watch = self._watch or (Bars() if sys.stdout.isatty() else Lines())
-            self._watch(news)
+            self._watch(event)
 
     def close(self) -> None:
         """Leaves the terminal as it was."""
@@ -59,7 +59,7 @@ class Rounds:
 class Watch(Protocol):
     """Takes the news of a round."""
 
-    def __call__(self, news: News) -> None: ...
+    def __call__(self, event: ApplyEvent) -> None: ...
 
     def close(self) -> None: ...
 
@@ -70,8 +70,8 @@ class Lines:
     def __init__(self) -> None:
         self._said: dict[Address, float] = {}
 
-    def __call__(self, news: News) -> None:
-        match news:
+    def __call__(self, event: ApplyEvent) -> None:
+        match event:
             case StepBegan(address, step):
                 click.echo(f"{address}: {step_text(step)}")
             case StepEnded(address, step, seconds, detail):
@@ -82,7 +82,7 @@ class Lines:
                     self._said[address] = time.monotonic()
                     click.echo(f"{address}: {training_text(progress)}")
             case ChangeEnded():
-                _ended(news, click.echo)
+                _ended(event, click.echo)
             case Notice(text):
                 click.echo(text, err=True)
             case DataProgress():
@@ -110,8 +110,8 @@ class Bars:
         self._progress.start()
         self._tasks: dict[Address, TaskID] = {}
 
-    def __call__(self, news: News) -> None:
-        match news:
+    def __call__(self, event: ApplyEvent) -> None:
+        match event:
             case StepBegan(address, step):
                 self._tasks[address] = self._progress.add_task(str(address), total=None, text=step_text(step))
             case DataProgress(address, stage, done, total):
@@ -123,8 +123,8 @@ class Bars:
                 after = f": {detail}" if detail else ""
                 self._say(f"{address}: {step_text(step)}, {clock(seconds)}{after}")
             case ChangeEnded():
-                self._finish(news.address)
-                _ended(news, self._say)
+                self._finish(event.address)
+                _ended(event, self._say)
             case Notice(text):
                 self._say(text)
 
@@ -144,17 +144,17 @@ class Bars:
         self._progress.stop()
 
 
-def _summary(news: RoundEnded) -> str:
-    changes = news.applied.changes
+def _summary(event: RoundEnded) -> str:
+    changes = event.applied.changes
     done = sum(each.ok for each in changes)
     skipped = sum(each.because is not None for each in changes)
     failed = len(changes) - done - skipped
-    unchanged = sum(change.is_noop for change in news.plan.changes)
+    unchanged = sum(change.is_noop for change in event.plan.changes)
     return f"Applied: {done} done, {failed} failed, {skipped} skipped, {unchanged} unchanged."
 
 
-def _ended(news: ChangeEnded, say: Callable[[str], None]) -> None:
-    if news.because is not None:
-        say(f"{news.address}: skipped, because {news.because} failed")
-    elif news.diagnostics:
-        say(diagnostics_text(news.diagnostics, color=wants_color()))
+def _ended(event: ChangeEnded, say: Callable[[str], None]) -> None:
+    if event.because is not None:
+        say(f"{event.address}: skipped, because {event.because} failed")
+    elif event.diagnostics:
+        say(diagnostics_text(event.diagnostics, color=wants_color()))

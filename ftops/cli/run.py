@@ -100,8 +100,8 @@ def _print(view: RunView) -> None:
     from ftops.training.report.curve_text import FINE, PLAIN
     from ftops.training.report.text import run_text
 
-    look = FINE if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN
-    click.echo(run_text(view, width=shutil.get_terminal_size().columns, color=wants_color(), look=look))
+    glyphs = FINE if (sys.stdout.encoding or "").lower().startswith("utf") else PLAIN
+    click.echo(run_text(view, width=shutil.get_terminal_size().columns, color=wants_color(), glyphs=glyphs))
 
 
 @run.command(epilog=CHECKPOINTS)

@@ -12,7 +12,7 @@ from ftops.resources.work import Work, refuse_changed
 
 
 def fetch_data(work: Work, change: Change, step: FetchData) -> str:
-    dvc.pull(work.workspace.root, step.paths, lambda line: work.tell(Notice(line)))
+    dvc.pull(work.workspace.root, step.paths, lambda line: work.emit(Notice(line)))
     return f"{len(step.paths)} fetched"
 
 
@@ -24,11 +24,11 @@ def prepare_data(work: Work, change: Change, step: PrepareData) -> str:
         step.digest,
         _origin(work, dataset),
         work.store,
-        lambda stage, done, total: work.tell(DataProgress(change.address, stage, done, total)),
+        lambda stage, done, total: work.emit(DataProgress(change.address, stage, done, total)),
         keep=_current(work),
     )
     for warning in prepared.report.warnings:
-        work.tell(Notice(f"{dataset.address}: {warning}"))
+        work.emit(Notice(f"{dataset.address}: {warning}"))
     return ", ".join(f"{name} {split.rows:,}" for name, split in prepared.splits.items())
 
 

@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 """The fields of a row by name; `messages` is a list of dicts with a key for each part that is not null."""
 
-PARTS: Final = ("content", "name", "tool_call_id", "tool_calls")
+OPTIONAL_FIELDS: Final = ("content", "name", "tool_call_id", "tool_calls")
 SEEN_BYTES: Final = 10 * 2**20
 """How much of a file `datasets` (4.8) looks at before it decides what a column is."""
 _SPEAKERS: Final = {"user": "human", "assistant": "gpt", "tool": "observation"}
 
 
-def lines(batch: pa.RecordBatch, form: OutputFormat, announced: frozenset[str] = frozenset()) -> pa.LargeBinaryArray:
+def lines(batch: pa.RecordBatch, form: OutputFormat, declared: frozenset[str] = frozenset()) -> pa.LargeBinaryArray:
     """The rows of `batch`, each as a line with its end; `announced` is the union of `parts` of all batches."""
     import orjson
     import pyarrow as pa
 
-    written = _alpaca(batch) if form == "alpaca" else map(_shape(form, announced), _rows(batch))
+    written = _alpaca(batch) if form == "alpaca" else map(_shape(form, declared), _rows(batch))
     made = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in written]
     return pa.array(made, pa.large_binary())
 
 
-def parts(batch: pa.RecordBatch) -> frozenset[str]:
+def optional_fields(batch: pa.RecordBatch) -> frozenset[str]:
     """What only some of the rows or messages of `batch` have: `tools`, and parts of messages other than their content."""
     import pyarrow.compute as pc
 
@@ -53,7 +53,7 @@ def parts(batch: pa.RecordBatch) -> frozenset[str]:
         found.add(TOOLS)
     if MESSAGES in batch.schema.names:
         messages = batch.column(MESSAGES).flatten()
-        found |= {name for name in PARTS[1:] if messages.field(name).null_count < len(messages)}
+        found |= {name for name in OPTIONAL_FIELDS[1:] if messages.field(name).null_count < len(messages)}
     return frozenset(found)
 
 
@@ -91,14 +91,14 @@ def _alpaca(batch: pa.RecordBatch) -> Iterator[Json]:
 
 
 def _shape(
-    form: Literal["messages", "sharegpt", "preference", "completion"], announced: frozenset[str]
+    form: Literal["messages", "sharegpt", "preference", "completion"], declared: frozenset[str]
 ) -> Callable[[Row], Json]:
     """What makes the object of a line from a row."""
     match form:
         case "messages":
-            return lambda row: {MESSAGES: _announcing(_turns(row), announced), **_tools(row, announced)}
+            return lambda row: {MESSAGES: _declaring(_turns(row), declared), **_tools(row, declared)}
         case "sharegpt":
-            return lambda row: {"conversations": list(_spoken(_turns(row))), **_tools(row, announced)}
+            return lambda row: {"conversations": list(_spoken(_turns(row))), **_tools(row, declared)}
         case "preference":
             return _preference
         case "completion":
@@ -118,7 +118,7 @@ def _values(column: pa.Array) -> list[Any]:
 
 def _chats(column: pa.LargeListArray) -> list[list[dict[str, str]]]:
     flat = column.flatten()
-    names = ("role", *PARTS)
+    names = ("role", *OPTIONAL_FIELDS)
     used = [name for name in names if flat.field(name).null_count < len(flat)]
     texts = [_values(flat.field(name)) for name in used]
     messages = [
@@ -151,18 +151,18 @@ def _with_calls(message: Mapping[str, str]) -> dict[str, Json]:
     return {**message, "tool_calls": calls}
 
 
-def _announcing(turns: list[dict[str, Json]], announced: frozenset[str]) -> list[dict[str, Json]]:
+def _declaring(turns: list[dict[str, Json]], declared: frozenset[str]) -> list[dict[str, Json]]:
     """`turns`, of which the first one names what others in the data set may have.
 
     Messages with different keys near the beginning of a file make `datasets` take them as they come, instead of by columns.
     """
-    absent = [name for name in PARTS if name in announced and name not in turns[0]]
+    absent = [name for name in OPTIONAL_FIELDS if name in declared and name not in turns[0]]
     return [{**turns[0], **dict.fromkeys(absent)}, *turns[1:]] if absent else turns
 
 
-def _tools(row: Row, announced: frozenset[str]) -> dict[str, str]:
+def _tools(row: Row, declared: frozenset[str]) -> dict[str, str]:
     tools: str = row.get(TOOLS, "")
-    return {TOOLS: tools or "[]"} if tools or TOOLS in announced else {}
+    return {TOOLS: tools or "[]"} if tools or TOOLS in declared else {}
 
 
 def _spoken(turns: list[dict[str, Json]]) -> Iterator[dict[str, str]]:

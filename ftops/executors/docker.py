@@ -28,8 +28,8 @@ from ftops.executors.protocol import (
     Gone,
     Handle,
     Job,
+    JobStatus,
     Key,
-    Sight,
     Submission,
     Submitted,
     Unreachable,
@@ -113,12 +113,12 @@ class DockerExecutor:
             os.close(lock)
         return Unsure(done.reason) if isinstance(done, Unreachable) else done
 
-    def observe(self, handles: Iterable[Handle]) -> Mapping[Handle, Sight]:
-        return {handle: self._sight(handle) for handle in handles}
+    def observe(self, handles: Iterable[Handle]) -> Mapping[Handle, JobStatus]:
+        return {handle: self._status(handle) for handle in handles}
 
     def stop(self, handle: Handle, grace: float) -> bool:
         folder = self._folder(handle.key)
-        if has_ended(self._sight(handle)):
+        if has_ended(self._status(handle)):
             return False
 
         def ask(client: APIClient) -> bool:
@@ -135,7 +135,7 @@ class DockerExecutor:
         if told is True:
             return True
         (folder / "stop.json").unlink(missing_ok=True)
-        if has_ended(self._sight(handle)):
+        if has_ended(self._status(handle)):
             return False
         reason = told.reason if isinstance(told, Unreachable) else "no container can be proved to be it"
         hint = f"`fuser -v {folder / 'lock'}` tells which processes hold its lock"
@@ -272,7 +272,7 @@ class DockerExecutor:
         hint = f"wait for its end, or remove it: `docker rm --force {name}`"
         raise ExternalError(Diagnostic(f"the name {name} is taken by a container that {what}", hint=hint))
 
-    def _sight(self, handle: Handle) -> Sight:
+    def _status(self, handle: Handle) -> JobStatus:
         folder = self._folder(handle.key)
         seen = observe_attempt(folder)
         if seen is not None and (seen.state.going_on or (folder / "result.json").exists()):
@@ -287,9 +287,9 @@ class DockerExecutor:
         return self._ask(ask)
 
 
-def has_ended(sight: Sight) -> bool:
+def has_ended(status: JobStatus) -> bool:
     """Whether it is known that nothing of a job goes on."""
-    return isinstance(sight, Gone) or (isinstance(sight, Observation) and not sight.state.going_on)
+    return isinstance(status, Gone) or (isinstance(status, Observation) and not status.state.going_on)
 
 
 def inspect(client: APIClient, name: str) -> Mapping[str, Json] | None:

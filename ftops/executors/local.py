@@ -24,8 +24,8 @@ from ftops.executors.protocol import (
     Gone,
     Handle,
     Job,
+    JobStatus,
     Key,
-    Sight,
     Submission,
     Submitted,
     Unreachable,
@@ -85,7 +85,7 @@ class LocalExecutor:
         fault("submit.started")
         return Submitted(read_handle(folder, key))
 
-    def observe(self, handles: Iterable[Handle]) -> Mapping[Handle, Sight]:
+    def observe(self, handles: Iterable[Handle]) -> Mapping[Handle, JobStatus]:
         return {handle: observe_attempt(self._folder(handle.key)) or Gone() for handle in handles}
 
     def stop(self, handle: Handle, grace: float) -> bool:

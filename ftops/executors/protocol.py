@@ -106,7 +106,7 @@ class Unreachable:
 
 
 Submission = Submitted | Exists | Unsure
-Sight = Observation | Gone | Unreachable
+JobStatus = Observation | Gone | Unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Executor(Protocol):
         Raises ExternalError when it was certainly not started.
         """
 
-    def observe(self, handles: Iterable[Handle]) -> Mapping[Handle, Sight]:
+    def observe(self, handles: Iterable[Handle]) -> Mapping[Handle, JobStatus]:
         """Where each job stands: one question to the backend for all of them."""
 
     def stop(self, handle: Handle, grace: float) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ftops.digests import Json
 from ftops.errors import FtopsError
-from ftops.experiments.analysis import Look, analyze, wanted
+from ftops.experiments.analysis import InterimResult, analyze, wanted
 from ftops.experiments.analysis.observations import Wanted, seconds
 from ftops.experiments.record import Conclusion, ExperimentRecord, ExperimentStatus, Phase, PhaseArm
 from ftops.experiments.spec.experiment import RUNNING, Experiment
@@ -54,7 +54,7 @@ def _from_root(url: str, root: Path) -> str:
     return f"{start}{(root / url.removeprefix(start)).absolute()}" if url.startswith(start) else url
 
 
-def take_look(
+def run_interim_analysis(
     workspace: Workspace,
     experiment: Experiment,
     change: Change,
@@ -133,7 +133,10 @@ def _looked(phase: Phase, experiment: Experiment, observations: Observations, no
     found = analyze(experiment.spec, observations, earlier).model_copy(update={"taken_at": now})
     # The pictures are of the last look's data, which holds that of the looks before.
     plain = {key: each.model_copy(update={"days": (), "distributions": ()}) for key, each in phase.looks.items()}
-    looks = {**plain, str(found.number): Look.model_validate(_short(found.model_dump(mode="json")), strict=False)}
+    looks = {
+        **plain,
+        str(found.number): InterimResult.model_validate(_short(found.model_dump(mode="json")), strict=False),
+    }
     return phase.model_copy(update={"looks": looks})
 
 
@@ -150,11 +153,11 @@ def _short(tree: Json) -> Json:
             return tree
 
 
-def _last(phase: Phase) -> Look | None:
+def _last(phase: Phase) -> InterimResult | None:
     return phase.looks[max(phase.looks, key=int)] if phase.looks else None
 
 
-def _traffic(look: Look | None) -> float | None:
+def _traffic(look: InterimResult | None) -> float | None:
     """New units a day."""
     first, last = (None, None) if look is None else (seconds(look.first), seconds(look.last))
     if look is None or first is None or last is None:
@@ -163,7 +166,7 @@ def _traffic(look: Look | None) -> float | None:
     return float(f"{sum(arm.exposed for arm in look.arms.values()) / days:.4g}")
 
 
-def _conclusion(experiment: Experiment, phase: Phase, look: Look | None) -> Conclusion:
+def _conclusion(experiment: Experiment, phase: Phase, look: InterimResult | None) -> Conclusion:
     winner = None if look is None else look.winner
     guardrails = {
         each.metric: each.guardrail

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ftops.digests import Json
 from ftops.errors import Diagnostic, RecordConflict, Where
-from ftops.experiments.analysis.interim_result import Look, Verdict
+from ftops.experiments.analysis.interim_result import InterimResult, Verdict
 from ftops.plan.observed import ExperimentState
 from ftops.resources.fields import Strict
 from ftops.resources.record import Digest, Record
@@ -33,7 +33,7 @@ class Phase(Strict):
     started_at: str | None = None
     ended_at: str | None = None
     arms: dict[str, PhaseArm]
-    looks: dict[str, Look] = Field(default_factory=dict)
+    looks: dict[str, InterimResult] = Field(default_factory=dict)
 
 
 class Proposal(Strict):
@@ -94,7 +94,7 @@ class ExperimentRecord(Record):
         return (self.status.input_commit,)
 
     @property
-    def look(self) -> Look | None:
+    def look(self) -> InterimResult | None:
         """The last look of the current phase."""
         looks = self.status.phases[self.status.current].looks
         return looks[max(looks, key=int)] if looks else None

@@ -11,7 +11,7 @@ from typing import Final
 import yaml
 
 from ftops.errors import ExternalError, Where
-from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.analysis.interim_result import InterimResult
 from ftops.experiments.record import Proposal
 from ftops.experiments.spec.experiment import Experiment
 from ftops.files import read_bytes
@@ -28,7 +28,7 @@ _ENDS: Final = {
 
 
 def propose(
-    root: Path, specs: Specs, experiment: Experiment, look: Look, models: Mapping[str, str]
+    root: Path, specs: Specs, experiment: Experiment, look: InterimResult, models: Mapping[str, str]
 ) -> tuple[Proposal, ...]:
     """What follows from `look`: to end the experiment, and to promote the winner. `models` has the version of each arm.
 
@@ -56,7 +56,7 @@ def _ending(root: Path, specs: Specs, experiment: Experiment, state: str, reason
     return Proposal(why=why, file=place.file, diff=_diff(text, edited, place, experiment.address, wanted))
 
 
-def _promotion(root: Path, specs: Specs, winner: str, look: Look) -> list[Proposal]:
+def _promotion(root: Path, specs: Specs, winner: str, look: InterimResult) -> list[Proposal]:
     name, _, version = winner.partition("@")
     address = Address(Model.kind_name, name)
     model = specs.resources.get(address)

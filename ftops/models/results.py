@@ -52,7 +52,7 @@ def with_merged(record: ModelRecord, store: Store) -> ModelRecord:
     """`record` with the merged weights of its adapter. Raises ExternalError where they are not whole any more."""
     output = Path(record.status.output).with_name(MERGED)
     files = checkpoints.final_weights(store.root / output)
-    if isinstance(files, checkpoints.Torn):
+    if isinstance(files, checkpoints.Incomplete):
         hint = f"remove {files.path} and run `ftops apply` again: they are merged anew"
         raise ExternalError(Diagnostic(f"{output}: its merged weights are not whole: {files.reason}", hint=hint))
     entries = {name: FileEntry(sha256=each.sha256, size=each.size) for name, each in files.items()}

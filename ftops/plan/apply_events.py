@@ -78,7 +78,7 @@ class RoundEnded:
     applied: Applied
 
 
-News = StepBegan | StepEnded | DataProgress | TrainingProgress | ChangeEnded | Notice
+ApplyEvent = StepBegan | StepEnded | DataProgress | TrainingProgress | ChangeEnded | Notice
 
 
 @dataclass(frozen=True, slots=True)

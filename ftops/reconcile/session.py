@@ -7,7 +7,7 @@
     planned = plan(open_workspace(Path()), Request(targets=("Dataset/chat",)))
     for change in planned.plan.changes:
         print(change.address, change.action)
-    applied = apply(planned, tell=lambda news: None, agree=lambda more: False)
+    applied = apply(planned, emit=lambda event: None, agree=lambda more: False)
     print(all(change.ok for change in applied.changes))
 
 Who calls `apply` has agreed to what is planned. What waits for the choice of a sweep can be planned only when that is known:
@@ -24,7 +24,7 @@ from typing import Final
 from ftops.datasets.diff import with_rows
 from ftops.errors import Diagnostic, StalePlan, UsageError, did_you_mean
 from ftops.plan.address import Address
-from ftops.plan.apply_events import Applied, News, Notice, RoundEnded
+from ftops.plan.apply_events import Applied, ApplyEvent, Notice, RoundEnded
 from ftops.plan.changes import Plan, Seal
 from ftops.plan.json import saved_seal
 from ftops.plan.observed import Observed
@@ -63,7 +63,7 @@ class Planned:
         return self.plan.seal
 
 
-Tell = Callable[[News | RoundEnded], None]
+Emit = Callable[[ApplyEvent | RoundEnded], None]
 
 
 # ------------------------------------------------------------------------------------------------------- plan
@@ -144,7 +144,7 @@ def _begins(workspace: Workspace, made: Plan, observed: Observed, resumes: Mappi
 
 def apply(
     planned: Planned,
-    tell: Tell,
+    emit: Emit,
     agree: Callable[[Planned], bool] | None = None,
     results: Path | None = None,
 ) -> Applied:
@@ -155,21 +155,21 @@ def apply(
     the store or git can't be written.
     """
     if not planned.plan.has_changes:
-        _catch_up(planned.workspace, tell, writes=results is None)
+        _catch_up(planned.workspace, emit, writes=results is None)
         return Applied(())
-    done = _round(planned, tell, results)
+    done = _round(planned, emit, results)
     while agree is not None and (more := _decided(planned, done)) is not None and agree(more):
-        ended = _round(more, tell, results)
+        ended = _round(more, emit, results)
         done = Applied((*done.changes, *ended.changes), ended.pushed, {**done.written, **ended.written})
     return done
 
 
-def _round(planned: Planned, tell: Tell, results: Path | None) -> Applied:
+def _round(planned: Planned, emit: Emit, results: Path | None) -> Applied:
     # With all that does the steps: it takes a second to import, and planning does without.
     from ftops.reconcile.apply import apply as make_so
 
-    applied = make_so(planned.plan, planned.workspace, planned.observed, results, tell, planned.begins)
-    tell(RoundEnded(planned.plan, applied))
+    applied = make_so(planned.plan, planned.workspace, planned.observed, results, emit, planned.begins)
+    emit(RoundEnded(planned.plan, applied))
     return applied
 
 
@@ -189,7 +189,7 @@ def _decided(planned: Planned, done: Applied) -> Planned | None:
     return plan(workspace, replace(request, targets=tuple(ready)))
 
 
-def _catch_up(workspace: Workspace, tell: Tell, *, writes: bool) -> None:
+def _catch_up(workspace: Workspace, emit: Emit, *, writes: bool) -> None:
     """What a killed commit left undone in the work tree, and what MLflow and the index lack, is done although nothing else is."""
     from ftops import tracking
 
@@ -201,9 +201,9 @@ def _catch_up(workspace: Workspace, tell: Tell, *, writes: bool) -> None:
         from ftops.reconcile.apply import catch_up
 
         if left := catch_up(workspace):
-            tell(Notice(left))
+            emit(Notice(left))
     if writes and workspace.specs.project.spec.index is not None:
         from ftops.index.update import update_index
 
         if left := update_index(workspace):
-            tell(Notice(left))
+            emit(Notice(left))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ftops.errors import ExternalError
 from ftops.plan.address import Address
-from ftops.plan.apply_events import News
+from ftops.plan.apply_events import ApplyEvent
 from ftops.plan.changes import Change
 from ftops.plan.observed import Observed
 from ftops.plan.steps import Resume
@@ -39,7 +39,7 @@ class Work:
     changes: Mapping[Address, Change]
     records: Mapping[str, Record]
     journal: Journal
-    tell: Callable[[News], None]
+    emit: Callable[[ApplyEvent], None]
     commit: Callable[[Work, Change], str]
     resume: Mapping[Address, Resume] = field(default_factory=dict)
     pending: dict[str, Record] = field(default_factory=dict)

@@ -28,7 +28,7 @@ from ftops.training.attempt_config import read_config
 from ftops.training.axolotl.distributed import launcher
 from ftops.training.axolotl.failure_classes import Fault, capacity, hint_for
 from ftops.training.base_model_files import shape_of
-from ftops.training.checkpoints import Torn, verify
+from ftops.training.checkpoints import Incomplete, verify
 from ftops.training.configs import Config, refuse_to_resume, refuse_without_template, render
 from ftops.training.costs import what_fits
 from ftops.training.follow import Ended, Start, Training, last_checkpoint, log_tail, make_model, resumed_from
@@ -77,7 +77,7 @@ def train(work: Work, change: Change, step: Train) -> str:
         training,
         work.store,
         executor_for(runner_of(run, work.specs.project), work.store),
-        lambda progress: work.tell(TrainingProgress(change.address, progress)),
+        lambda progress: work.emit(TrainingProgress(change.address, progress)),
     )
     if ended.phase is not RunState.SUCCEEDED:
         _commit_failure(work, change)
@@ -162,7 +162,7 @@ def _limit(work: Work, change: Change, runner: Runner) -> float:
 def _check_resume(work: Work, change: Change, config: Config, source: Path) -> None:
     """Raises PlanError or ExternalError where a training with `config` can't go on from checkpoint `source`."""
     checkpoint = verify(source)
-    if isinstance(checkpoint, Torn):
+    if isinstance(checkpoint, Incomplete):
         raise ExternalError(Diagnostic(f"{source} is torn: {checkpoint.reason}", address=str(change.address)))
     refuse_to_resume(work.workspace, change.address, config, checkpoint)
 
@@ -277,7 +277,7 @@ def _require_room(work: Work, change: Change) -> None:
 def _tried_again(work: Work, change: Change, ended: Ended) -> None:
     """Says, and records, that an attempt failed and that another one begins."""
     run = run_id(change.address.name, change.digest or "")
-    work.tell(
+    work.emit(
         Notice(f"{run} attempt {ended.attempt} failed ({ended.fault}): {ended.reason}; it {_next(work, run)} at once")
     )
 
@@ -334,6 +334,6 @@ def _what_fits(work: Work, change: Change, ended: Ended) -> str:
 def _commit_failure(work: Work, change: Change) -> None:
     """Records a failed attempt; that it could not be recorded must not hide why it failed."""
     try:
-        work.tell(Notice(work.commit(work, change)))
+        work.emit(Notice(work.commit(work, change)))
     except ExternalError as error:
-        work.tell(Notice(f"the failed attempt could not be recorded: {error}"))
+        work.emit(Notice(f"the failed attempt could not be recorded: {error}"))

@@ -51,7 +51,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Torn:
+class Incomplete:
     """A checkpoint or final weights that must not be used, and why."""
 
     path: Path
@@ -66,11 +66,11 @@ class FileDigest:
     sha256: str
 
 
-class Unfit(Exception):
+class InvalidCheckpoint(Exception):
     """Why a file or folder is not whole, or not what it should be."""
 
 
-def verify(folder: Path) -> Checkpoint | Torn:
+def verify(folder: Path) -> Checkpoint | Incomplete:
     """Whether folder `checkpoint-N` is whole: its weights, its state, and all that is needed to go on from it."""
     try:
         step = check_state(folder)
@@ -79,8 +79,8 @@ def verify(folder: Path) -> Checkpoint | Torn:
         check_optimizer(folder, len(random))
         for name in ("scheduler.pt", *(random or ["rng_state.pth"])):
             check_archive(folder / name)
-    except Unfit as fault:
-        return Torn(folder, str(fault))
+    except InvalidCheckpoint as fault:
+        return Incomplete(folder, str(fault))
     return Checkpoint(folder, step, is_adapter(folder), len(random))
 
 
@@ -112,7 +112,7 @@ def logged(folder: Path) -> dict[str, float]:
     """What the trainer had logged at the step of checkpoint `folder`, by its own state; nothing where that is torn."""
     try:
         state = read_object(folder / "trainer_state.json")
-    except Unfit:
+    except InvalidCheckpoint:
         return {}
     found: dict[str, float] = {}
     for entry in reversed(state.get("log_history") or ()):
@@ -122,7 +122,7 @@ def logged(folder: Path) -> dict[str, float]:
     return found
 
 
-def read_whole(folder: Path) -> Mapping[str, FileDigest] | Torn:
+def read_whole(folder: Path) -> Mapping[str, FileDigest] | Incomplete:
     """The digest of every file of checkpoint `folder`, by its path in it: each byte was read, and each checksum is right.
 
     The archives of PyTorch hold checksums (CRC-32). Safetensors have none: of these the digests say if two copies are the same.
@@ -135,11 +135,11 @@ def read_whole(folder: Path) -> Mapping[str, FileDigest] | Torn:
             for _ in pool.map(check_sums, [path for path in paths if path.suffix in (".pt", ".pth")]):
                 pass
             return {str(path.relative_to(folder)): each for path, each in zip(paths, digests, strict=True)}
-    except Unfit as fault:
-        return Torn(folder, str(fault))
+    except InvalidCheckpoint as fault:
+        return Incomplete(folder, str(fault))
 
 
-def final_weights(output: Path) -> Mapping[str, FileDigest] | Torn:
+def final_weights(output: Path) -> Mapping[str, FileDigest] | Incomplete:
     """The files of the model at the root of a trainer's output folder, by name, when its weights are whole.
 
     Configuration and tokenizer alone prove nothing (they are written before the first step); weights are written when
@@ -149,20 +149,20 @@ def final_weights(output: Path) -> Mapping[str, FileDigest] | Torn:
         weights = check_weights(output)
         others = {path.name for path in output.iterdir() if WITH_WEIGHTS.fullmatch(path.name) and path.is_file()}
         return {name: file_digest(output / name) for name in sorted(weights | others)}
-    except Unfit as fault:
-        return Torn(output, str(fault))
+    except InvalidCheckpoint as fault:
+        return Incomplete(output, str(fault))
 
 
 # ----------------------------------------------------------------------------------------------- the parts
 
 
 def check_state(folder: Path) -> int:
-    """The step of a checkpoint folder; raises Unfit when its state, which is written last, is not of that step."""
+    """The step of a checkpoint folder; raises InvalidCheckpoint when its state, which is written last, is not of that step."""
     if (found := CHECKPOINT.fullmatch(folder.name)) is None or folder.is_symlink() or not folder.is_dir():
-        raise Unfit("it is no checkpoint folder")
+        raise InvalidCheckpoint("it is no checkpoint folder")
     reached = read_object(folder / "trainer_state.json").get("global_step")
     if reached != (step := int(found[1])):
-        raise Unfit(f"trainer_state.json is of step {reached}")
+        raise InvalidCheckpoint(f"trainer_state.json is of step {reached}")
     return step
 
 
@@ -171,7 +171,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def check_weights(folder: Path) -> set[str]:
-    """The names of the weight files in `folder`, with their index; raises Unfit when one is missing or torn."""
+    """The names of the weight files in `folder`, with their index; raises InvalidCheckpoint when one is missing or torn."""
     prefix, config = ("adapter_", "adapter_config.json") if is_adapter(folder) else ("", "config.json")
     read_object(folder / config)
     single, index = f"{prefix}model.safetensors", f"{prefix}model.safetensors.index.json"
@@ -182,46 +182,46 @@ def check_weights(folder: Path) -> set[str]:
     placed = read_object(folder / index).get("weight_map")
     for tensor, shard in placed.items() if isinstance(placed, dict) else ():
         if not isinstance(shard, str) or Path(shard).name != shard:
-            raise Unfit(f"{index} names {shard!r}")
+            raise InvalidCheckpoint(f"{index} names {shard!r}")
         shards.setdefault(shard, set()).add(tensor)
     if not shards:
-        raise Unfit(f"{index} names no weights")
+        raise InvalidCheckpoint(f"{index} names no weights")
     for shard, names in shards.items():
         if missing := names - tensors(folder / shard):
-            raise Unfit(f"{shard} lacks {min(missing)}")
+            raise InvalidCheckpoint(f"{shard} lacks {min(missing)}")
     return {index, *shards}
 
 
 def tensors(path: Path) -> set[str]:
-    """The names of the tensors in a safetensors file; raises Unfit when its data is not all there."""
+    """The names of the tensors in a safetensors file; raises InvalidCheckpoint when its data is not all there."""
     return set(layout(path)[1])
 
 
 def layout(path: Path) -> tuple[int, dict[str, Json]]:
     """Where the data of a safetensors file begins, and its header: what it says of each tensor, by name.
 
-    Raises Unfit when its data is not all there. Format: https://github.com/huggingface/safetensors#format
+    Raises InvalidCheckpoint when its data is not all there. Format: https://github.com/huggingface/safetensors#format
     """
     with reading(path) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if length > min(HEADER_LIMIT, size - 8):
-            raise Unfit(f"{path.name} is torn: its header is not whole")
+            raise InvalidCheckpoint(f"{path.name} is torn: its header is not whole")
         header = parse(path, file.read(length))
     header.pop("__metadata__", None)
     try:
         ends = [int(tensor["data_offsets"][1]) for tensor in header.values()]
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):
-        raise Unfit(f"{path.name} has a header that places no data") from None
+        raise InvalidCheckpoint(f"{path.name} has a header that places no data") from None
     if not ends:
-        raise Unfit(f"{path.name} holds no tensors")
+        raise InvalidCheckpoint(f"{path.name} holds no tensors")
     if 8 + length + max(ends) != size:
-        raise Unfit(f"{path.name} is torn: {size} bytes of {8 + length + max(ends)}")
+        raise InvalidCheckpoint(f"{path.name} is torn: {size} bytes of {8 + length + max(ends)}")
     return 8 + length, header
 
 
 def check_optimizer(folder: Path, processes: int) -> None:
-    """Raises Unfit unless the state of the optimizer is there and whole.
+    """Raises InvalidCheckpoint unless the state of the optimizer is there and whole.
 
     It is one file, or with DeepSpeed a part of each process in the folder that `latest` names, or with FSDP several files
     that `.metadata`, which is written last, places.
@@ -230,26 +230,26 @@ def check_optimizer(folder: Path, processes: int) -> None:
         with reading(latest) as file:
             tag = file.read(200).decode("ascii", "replace").strip()
         if Path(tag).name != tag or not (folder / tag).is_dir():
-            raise Unfit(f"latest names {tag!r}, which is no folder")
+            raise InvalidCheckpoint(f"latest names {tag!r}, which is no folder")
         parts = sorted((folder / tag).glob("*_optim_states.pt"))
         if len(parts) < processes:
-            raise Unfit(f"{tag} has the optimizer's state of {len(parts)} of {processes} processes")
+            raise InvalidCheckpoint(f"{tag} has the optimizer's state of {len(parts)} of {processes} processes")
         models = sorted((folder / tag).glob("*_model_states.pt"))
         if not models:
-            raise Unfit(f"{tag} has no model states")
+            raise InvalidCheckpoint(f"{tag} has no model states")
         for path in (*parts, *models):
             check_archive(path)
     elif (divided := folder / "optimizer_0").is_dir():
         parts = [path for path in divided.glob("*.distcp") if path.stat().st_size]
         if not parts or not (divided / ".metadata").exists():
-            raise Unfit("optimizer_0 is torn: it has no .metadata" if parts else "optimizer_0 is empty")
+            raise InvalidCheckpoint("optimizer_0 is torn: it has no .metadata" if parts else "optimizer_0 is empty")
     else:
         whole = folder / "optimizer.bin"
         check_archive(whole if whole.exists() else folder / "optimizer.pt")
 
 
 def check_archive(path: Path) -> None:
-    """Raises Unfit unless `path` is a PyTorch file with its end: the directory of a zip archive is written last."""
+    """Raises InvalidCheckpoint unless `path` is a PyTorch file with its end: the directory of a zip archive is written last."""
     with reading(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -257,11 +257,11 @@ def check_archive(path: Path) -> None:
         except (zipfile.BadZipFile, ValueError, NotImplementedError):
             whole = False
     if not whole:
-        raise Unfit(f"{path.name} is torn: it has no directory at its end")
+        raise InvalidCheckpoint(f"{path.name} is torn: it has no directory at its end")
 
 
 def check_sums(path: Path) -> None:
-    """Raises Unfit where the content of a PyTorch file is not what its checksums say."""
+    """Raises InvalidCheckpoint where the content of a PyTorch file is not what its checksums say."""
     with reading(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -269,7 +269,7 @@ def check_sums(path: Path) -> None:
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error) as error:
             damaged = str(error)
     if damaged is not None:
-        raise Unfit(f"{path.name} is damaged: {damaged}")
+        raise InvalidCheckpoint(f"{path.name} is damaged: {damaged}")
 
 
 def file_digest(path: Path) -> FileDigest:
@@ -286,7 +286,7 @@ def file_digest(path: Path) -> FileDigest:
 
 
 def read_object(path: Path) -> dict[str, Json]:
-    """The JSON object in `path`; raises Unfit when it isn't one."""
+    """The JSON object in `path`; raises InvalidCheckpoint when it isn't one."""
     with reading(path) as file:
         return parse(path, file.read(HEADER_LIMIT))
 
@@ -297,17 +297,17 @@ def parse(path: Path, text: bytes) -> dict[str, Json]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise Unfit(f"{path.name} holds no JSON object")
+        raise InvalidCheckpoint(f"{path.name} holds no JSON object")
     return value
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[BufferedReader]:
-    """The regular file `path`; raises Unfit when there is none or it can't be read."""
+    """The regular file `path`; raises InvalidCheckpoint when there is none or it can't be read."""
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             yield file
     except FileNotFoundError:
-        raise Unfit(f"{path.name} is missing") from None
+        raise InvalidCheckpoint(f"{path.name} is missing") from None
     except (OSError, ExternalError) as error:
-        raise Unfit(str(error)) from error
+        raise InvalidCheckpoint(str(error)) from error

@@ -54,7 +54,7 @@ def lacks(folder: Path) -> str:
     if not reached_its_end(last):
         return f"it ended at step {last.get('step')} of {last.get('maxSteps')}"
     weights = checkpoints.final_weights(folder / "output")
-    return f"its final weights are not whole: {weights.reason}" if isinstance(weights, checkpoints.Torn) else ""
+    return f"its final weights are not whole: {weights.reason}" if isinstance(weights, checkpoints.Incomplete) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ def _attempt(training: Training, store: Store, executor: Executor, watch: Watch)
     if numbers and numbers[-1] > training.rerun_after:
         key = Key(run_id, numbers[-1])
         handle = _find(executor, key)
-        sight = Gone() if handle is None else _observe(executor, handle)
-        if handle is not None and isinstance(sight, Observation):
-            ended = None if sight.state.going_on else outcome(store, key, sight, training.lacks)
+        status = Gone() if handle is None else _observe(executor, handle)
+        if handle is not None and isinstance(status, Observation):
+            ended = None if status.state.going_on else outcome(store, key, status, training.lacks)
             if ended is None or ended.phase is RunState.SUCCEEDED:
                 return _to_its_end(training, key, handle, store, executor, watch)
         if handle is not None:
@@ -175,11 +175,11 @@ def _find(executor: Executor, key: Key) -> Handle | None:
 def _observe(executor: Executor, handle: Handle) -> Observation | Gone:
     """Where a job stands. Raises ExternalError where the backend does not answer for a minute."""
     deadline = time.monotonic() + UNREACHABLE_SECONDS
-    while isinstance(sight := executor.observe([handle])[handle], Unreachable):
+    while isinstance(status := executor.observe([handle])[handle], Unreachable):
         if time.monotonic() > deadline:
-            raise _unreachable(handle.key, sight.reason)
+            raise _unreachable(handle.key, status.reason)
         time.sleep(1)
-    return sight
+    return status
 
 
 def _unreachable(key: Key, reason: str) -> ExternalError:
@@ -276,15 +276,15 @@ def _follow(training: Training, key: Key, handle: Handle, store: Store, executor
     """Reads the events of an attempt until its job has ended."""
     folder, offset, curve = store.attempt(key.run, key.attempt), 0, _Curve()
     while True:
-        sight = _observe(executor, handle)
+        status = _observe(executor, handle)
         before = curve.step
         events, offset, _ = follow(folder, offset)
         for event in events:
             curve.take(event)
         if curve.step != before and curve.max_steps:
             watch(curve.progress())
-        if isinstance(sight, Gone) or not sight.state.going_on:
-            return outcome(store, key, sight, training.lacks)
+        if isinstance(status, Gone) or not status.state.going_on:
+            return outcome(store, key, status, training.lacks)
         training.pause(POLL_SECONDS)
 
 
@@ -304,16 +304,16 @@ def remaining_seconds(store: Store, run: Run) -> float | None:
     return None if pace is None else pace.left
 
 
-def outcome(store: Store, key: Key, sight: Observation | Gone, lacks: Callable[[Path], str]) -> Ended:
+def outcome(store: Store, key: Key, status: Observation | Gone, lacks: Callable[[Path], str]) -> Ended:
     """How an attempt ended. Success is exit code 0, and that it `lacks` nothing."""
     folder = store.attempt(key.run, key.attempt)
     log = log_tail(folder / "output.log")
-    if isinstance(sight, Gone):
+    if isinstance(status, Gone):
         return Ended(key.attempt, RunState.FAILED, "it was never started", last_lines(log), Fault.LOST_RUNNER)
-    if sight.state is JobState.CANCELLED:
-        return Ended(key.attempt, RunState.CANCELLED, sight.reason or "it was stopped", last_lines(log))
-    if sight.state is not JobState.SUCCEEDED:
-        found = failure(sight, log)
+    if status.state is JobState.CANCELLED:
+        return Ended(key.attempt, RunState.CANCELLED, status.reason or "it was stopped", last_lines(log))
+    if status.state is not JobState.SUCCEEDED:
+        found = failure(status, log)
         return Ended(key.attempt, RunState.FAILED, found.reason, "" if found.whole else last_lines(log), found.fault)
     if missing := lacks(folder):
         return Ended(key.attempt, RunState.FAILED, missing, last_lines(log), Fault.UNKNOWN)

@@ -100,7 +100,7 @@ def _make(work: Work, step: MergeWeights, attempt: Path) -> None:
         Run(job_id(step.run_id), step.run, "", 0, RunState.PENDING),
         start=lambda _: _start(work, step, attempt, config),
         begun=lambda _: None,
-        failed=lambda ended: work.tell(
+        failed=lambda ended: work.emit(
             Notice(f"merging failed ({ended.fault}): {ended.reason}; it begins again at once")
         ),
         retry=run.spec.retry,
@@ -171,7 +171,7 @@ def _finish(folder: Path, adapter: Path, base: Path | None) -> str:
                 sync(Path(place, name))
     except OSError as error:
         raise cannot_write(folder, error) from error
-    return f"its merged weights can't be used: {found.reason}" if isinstance(found, checkpoints.Torn) else ""
+    return f"its merged weights can't be used: {found.reason}" if isinstance(found, checkpoints.Incomplete) else ""
 
 
 def _failed(work: Work, step: MergeWeights, ended: Ended) -> RunFailed:

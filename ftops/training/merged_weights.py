@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops.files import open_regular
-from ftops.training.checkpoints import FileDigest, Torn, Unfit, final_weights, is_adapter, layout, read_object
+from ftops.training.checkpoints import (
+    FileDigest,
+    Incomplete,
+    InvalidCheckpoint,
+    final_weights,
+    is_adapter,
+    layout,
+    read_object,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,13 +46,13 @@ class Tensor:
     end: int
 
 
-def verify(folder: Path, adapter: Path, base: Path | None) -> Mapping[str, FileDigest] | Torn:
+def verify(folder: Path, adapter: Path, base: Path | None) -> Mapping[str, FileDigest] | Incomplete:
     """The files of the model in `folder` by name, when it is `adapter` merged into `base`.
 
     `base` is None where it is not at hand: it is not compared with then.
     """
     found = final_weights(folder)
-    if isinstance(found, Torn):
+    if isinstance(found, Incomplete):
         return found
     try:
         _refuse_incomplete(folder, found)
@@ -53,20 +61,20 @@ def verify(folder: Path, adapter: Path, base: Path | None) -> Mapping[str, FileD
         if base is not None and any(base.glob("model*.safetensors")):
             _refuse_other(model, tensors_of(base), whole)
         refuse_infinite(model)
-    except Unfit as fault:
-        return Torn(folder, str(fault))
+    except InvalidCheckpoint as fault:
+        return Incomplete(folder, str(fault))
     return found
 
 
 def _refuse_incomplete(folder: Path, names: Collection[str]) -> None:
     if is_adapter(folder):
-        raise Unfit("it is an adapter")
+        raise InvalidCheckpoint("it is an adapter")
     if not any(name.startswith(("tokenizer", "vocab", "spiece", "sentencepiece")) for name in names):
-        raise Unfit("it has no tokenizer")
+        raise InvalidCheckpoint("it has no tokenizer")
 
 
 def tensors_of(folder: Path) -> dict[str, Tensor]:
-    """The tensors of the weights in `folder`, by name; raises Unfit where a header does not place them."""
+    """The tensors of the weights in `folder`, by name; raises InvalidCheckpoint where a header does not place them."""
     found: dict[str, Tensor] = {}
     for path in sorted(folder.glob(f"{'adapter_' if is_adapter(folder) else ''}model*.safetensors")):
         first, header = layout(path)
@@ -75,7 +83,7 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
                 start, end = (first + int(each) for each in about["data_offsets"])
                 found[name] = Tensor(path, str(about["dtype"]), tuple(map(int, about["shape"])), start, end)
             except (KeyError, TypeError, ValueError):
-                raise Unfit(f"{path.name} has a header that does not describe {name}") from None
+                raise InvalidCheckpoint(f"{path.name} has a header that does not describe {name}") from None
     return found
 
 
@@ -89,24 +97,24 @@ def _whole(adapter: Path) -> dict[str, Tensor]:
 
 
 def _refuse_lost(model: Mapping[str, Tensor], whole: Mapping[str, Tensor], *, tied: bool) -> None:
-    """Raises Unfit where a tensor that was trained whole is not there as it was trained."""
+    """Raises InvalidCheckpoint where a tensor that was trained whole is not there as it was trained."""
     for name, each in whole.items():
         if name not in model and not (tied and name == "lm_head.weight"):
-            raise Unfit(f"{name}, which was trained, is not in it")
+            raise InvalidCheckpoint(f"{name}, which was trained, is not in it")
         if name in model and model[name].shape != each.shape:
-            raise Unfit(f"{name} has shape {model[name].shape}, and was trained with {each.shape}")
+            raise InvalidCheckpoint(f"{name} has shape {model[name].shape}, and was trained with {each.shape}")
 
 
 def _refuse_other(model: Mapping[str, Tensor], base: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
-    """Raises Unfit where the model has not the tensors of the base, or all of them as they were."""
+    """Raises InvalidCheckpoint where the model has not the tensors of the base, or all of them as they were."""
     if missing := sorted(base.keys() - model.keys()):
-        raise Unfit(f"it lacks {missing[0]} of its base model")
+        raise InvalidCheckpoint(f"it lacks {missing[0]} of its base model")
     common = [name for name in model if name in base]
     for name in common:
         if model[name].shape != base[name].shape and name not in whole:
-            raise Unfit(f"{name} has shape {model[name].shape}, and {base[name].shape} in its base model")
+            raise InvalidCheckpoint(f"{name} has shape {model[name].shape}, and {base[name].shape} in its base model")
     if common and not any(_differ(model[name], base[name]) for name in common):
-        raise Unfit("nothing was merged: its weights are those of its base model")
+        raise InvalidCheckpoint("nothing was merged: its weights are those of its base model")
 
 
 def _differ(one: Tensor, other: Tensor) -> bool:
@@ -116,17 +124,19 @@ def _differ(one: Tensor, other: Tensor) -> bool:
 
 
 def refuse_infinite(model: Mapping[str, Tensor]) -> None:
-    """Raises Unfit where a weight is no finite number; types that hold none are not looked at."""
+    """Raises InvalidCheckpoint where a weight is no finite number; types that hold none are not looked at."""
     for name, each in model.items():
         if each.kind not in EXPONENTS:
             continue
         width, bits = EXPONENTS[each.kind]
         if each.end - each.start != math.prod(each.shape) * width:
-            raise Unfit(f"{name} has {each.end - each.start} bytes, which are not those of its shape {each.shape}")
+            raise InvalidCheckpoint(
+                f"{name} has {each.end - each.start} bytes, which are not those of its shape {each.shape}"
+            )
         for block in _blocks(each):
             numbers = block.view(f"<u{width}")
             if ((numbers & numbers.dtype.type(bits)) == bits).any():
-                raise Unfit(f"{name} has weights that are no numbers")
+                raise InvalidCheckpoint(f"{name} has weights that are no numbers")
 
 
 def _blocks(tensor: Tensor) -> Iterator[np.ndarray]:

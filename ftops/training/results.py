@@ -58,7 +58,7 @@ def run_entry(identity: str, store: Store) -> RunEntry:
     if final is None:
         return entry
     weights = checkpoints.final_weights(store.attempt(identity, final) / "output")
-    if isinstance(weights, checkpoints.Torn):
+    if isinstance(weights, checkpoints.Incomplete):
         raise ExternalError(Diagnostic(f"{weights.path}: its final weights are damaged: {weights.reason}"))
     events = follow(store.attempt(identity, final)).events
     answers = generations.read_samples(store, identity, final) if about.get("recordSamples") else None
@@ -115,7 +115,7 @@ def _checkpoints(output: Path, metric: str | None) -> Iterator[tuple[str, Checkp
             CheckpointEntry(
                 size=checkpoints.size(folder),
                 metrics={name: value for name, value in told.items() if math.isfinite(value)},
-                torn=found.reason if isinstance(found, checkpoints.Torn) else None,
+                torn=found.reason if isinstance(found, checkpoints.Incomplete) else None,
             ),
         )
 

@@ -58,7 +58,7 @@ def _saved(store: Store, run_id: str, number: int, *, deep: bool) -> Iterator[Sa
         plain = SavedCheckpoint(number, step, "whole", checkpoints.size(path), metrics=checkpoints.logged(path))
         if not path.exists():  # the trainer has rotated it away meanwhile
             continue
-        if isinstance(checked, checkpoints.Torn):
+        if isinstance(checked, checkpoints.Incomplete):
             # A trainer writes one after the other: only the last one of an attempt that goes on can still become whole.
             writing = going_on and step == max(found)
             yield replace(plain, state="writing" if writing else "torn", reason=checked.reason)
@@ -70,7 +70,7 @@ def _saved(store: Store, run_id: str, number: int, *, deep: bool) -> Iterator[Sa
 def _read(saved: SavedCheckpoint, path: Path) -> SavedCheckpoint:
     """The same, or torn, after each byte of it was read."""
     match checkpoints.read_whole(path):
-        case checkpoints.Torn(reason=reason):
+        case checkpoints.Incomplete(reason=reason):
             return replace(saved, state="torn", reason=reason)
         case files:
             return replace(

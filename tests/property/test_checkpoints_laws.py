@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftops.training.checkpoints import Checkpoint, Torn, final_weights, verify
+from ftops.training.checkpoints import Checkpoint, Incomplete, final_weights, verify
 
 tensors = st.dictionaries(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda name: name != "__metadata__"),
@@ -53,7 +53,7 @@ def test_a_checkpoint_with_a_truncated_file_is_torn(sizes, state, name, data):
         assert isinstance(verify(folder), Checkpoint)
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-        assert isinstance(verify(folder), Torn)
+        assert isinstance(verify(folder), Incomplete)
 
 
 @settings(deadline=None)  # the disk decides how long an example takes
@@ -66,7 +66,7 @@ def test_truncated_final_weights_are_torn(sizes, data):
         (folder / "model.safetensors").write_bytes(whole)
         assert final_weights(folder)["model.safetensors"].size == len(whole)
         (folder / "model.safetensors").write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-        assert isinstance(final_weights(folder), Torn)
+        assert isinstance(final_weights(folder), Incomplete)
 
 
 @settings(deadline=None)  # the disk decides how long an example takes
@@ -76,4 +76,4 @@ def test_any_bytes_are_judged_without_an_error(content):
         folder = Path(temporary)
         for name in ("config.json", "model.safetensors"):
             (folder / name).write_bytes(content)
-        assert isinstance(final_weights(folder), Torn)
+        assert isinstance(final_weights(folder), Incomplete)

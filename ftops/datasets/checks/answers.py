@@ -131,7 +131,7 @@ LANGUAGES: Final[Mapping[str, frozenset[str]]] = {
         frozenset({"Latin"}),
     ),
 }  # fmt: skip
-"""The writings of languages, by ISO 639 code and some names."""
+"""The scripts of languages, by ISO 639 code and some names."""
 
 
 def asks_for_language(question: str) -> bool:

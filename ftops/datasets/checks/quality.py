@@ -22,7 +22,7 @@ from ftops.datasets.checks.answers import (
 )
 from ftops.datasets.checks.data_check import DataCheck
 from ftops.datasets.checks.rows import MESSAGES, STRATUM, CheckResult, Rows, text_fields
-from ftops.datasets.checks.scripts import OPTIONAL, WRITINGS, characters, letters, main_writing
+from ftops.datasets.checks.scripts import OPTIONAL, SCRIPTS, characters, letters, main_script
 from ftops.datasets.checks.told import Part, Score, Told, score_text
 from ftops.datasets.finding import Finding
 from ftops.datasets.record import CheckReport, ComponentReport, DatasetReport, QualityReport
@@ -209,11 +209,11 @@ class _Said:
         """The main writing of each row in texts of `kinds`."""
         import numpy as np
 
-        counts = np.zeros((len(WRITINGS), self.batch.num_rows), np.int64)
+        counts = np.zeros((len(SCRIPTS), self.batch.num_rows), np.int64)
         for each in kinds:
             for index, column in enumerate(each.letters.T):
                 counts[index] += np.bincount(each.rows, column, self.batch.num_rows).astype(np.int64)
-        return main_writing(counts)
+        return main_script(counts)
 
     def joined(self, kinds: list[_Texts], row: int) -> str:
         """All texts of `kinds` in a row of the batch."""
@@ -253,7 +253,7 @@ def _spoken(batch: pa.RecordBatch, role: str) -> _Texts:
 def _lengths(said: _Said) -> Iterator[Finding]:
     """Required texts without a letter or digit (`.`), and endless ones."""
     for each in said.required:
-        for index in (main_writing(each.letters.T) < 0).nonzero()[0].tolist():
+        for index in (main_script(each.letters.T) < 0).nonzero()[0].tolist():
             if not any(character.isalnum() for character in each.texts[index].as_py()):
                 yield said.finding(each, index, "length", "has no letter and no digit")
         for index in (characters(each.texts) > LONGEST).nonzero()[0].tolist():
@@ -289,7 +289,7 @@ def _languages(said: _Said) -> Iterator[Finding]:
     untrue = [
         row
         for row, known in enumerate(expected)
-        if known and answered[row] >= 0 and WRITINGS[answered[row]] not in known
+        if known and answered[row] >= 0 and SCRIPTS[answered[row]] not in known
     ]
     for row in sorted({*differ, *untrue}):
         question, answer = said.joined(said.questions, row), said.joined(said.answers, row)

@@ -1,4 +1,4 @@
-"""How long texts are, and in which writing: of whole columns at once."""
+"""How long texts are, and in which script: of whole columns at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RANGES: Final[Mapping[str, tuple[tuple[int, int], ...]]] = {
 }
 """Code points by writing (Unicode 16, blocks of letters). `other`: Greek, Armenian, Hebrew, Syriac, Thai, Lao, Tibetan,
 Burmese, Georgian, Ethiopic, Khmer. Of the Latin letters those outside of words, such as full-width ones, are left out."""
-WRITINGS: Final = tuple(RANGES)
+SCRIPTS: Final = tuple(RANGES)
 
 
 def characters(column: pa.Array) -> NDArray[np.int64]:
@@ -57,7 +57,7 @@ def turns(chats: pa.LargeListArray) -> NDArray[np.int64]:
 
 
 def letters(texts: pa.LargeStringArray) -> NDArray[np.uint8]:
-    """How many letters of each of WRITINGS a text has, one row a text, among its first SEEN characters.
+    """How many letters of each of SCRIPTS a text has, one row a text, among its first SEEN characters.
 
     The first two bytes of a character tell its writing (blocks of 64 code points for those of three bytes). Eight counts
     of 8 bits lie in one number, so that one sum over the bytes of a text makes them all.
@@ -75,11 +75,11 @@ def letters(texts: pa.LargeStringArray) -> NDArray[np.uint8]:
         pairs = np.left_shift(read, 8, dtype=np.uint16)
         pairs[:-1] |= read[1:]
         packed[some] = np.add.reduceat(_table().take(pairs), bounds[:-1][some] - bounds[0])
-    return packed.astype("<u8").view(np.uint8).reshape(len(starts), len(WRITINGS))
+    return packed.astype("<u8").view(np.uint8).reshape(len(starts), len(SCRIPTS))
 
 
-def main_writing(counts: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The index in WRITINGS of what most letters are of, -1 where there are none; `counts` has a column a text."""
+def main_script(counts: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The index in SCRIPTS of what most letters are of, -1 where there are none; `counts` has a column a text."""
     import numpy as np
 
     counts = np.ascontiguousarray(counts)

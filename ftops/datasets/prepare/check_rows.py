@@ -33,7 +33,7 @@ def quiet(_stage: str, _done: int, _total: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class CheckedRows:
     """What was read, what each check found, and the rows that are left. `key` names all that these depend on."""
 
     reading: Reading
@@ -104,7 +104,7 @@ def _move(source: Path, target: Path) -> None:
 
 def run_checks(
     checks: Iterable[Check], reading: Reading, key: str, stages: Stages, others: Others, progress: Progress
-) -> Looked:
+) -> CheckedRows:
     """Every check, on the rows that the ones before it left; `key` is what `read` gave. A check that failed stops nothing here."""
     rows = replace(reading.rows, others=others.rows)
     results = []
@@ -113,7 +113,7 @@ def run_checks(
         result = _run(check, rows, key, stages, progress)
         results.append((check, result))
         rows = replace(rows.after(result), checked=(*rows.checked, check.name))
-    return Looked(reading, tuple(results), rows, key)
+    return CheckedRows(reading, tuple(results), rows, key)
 
 
 def _options(check: Check, others: Others) -> Json:

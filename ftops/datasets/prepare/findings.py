@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from ftops.datasets.checks.rows import CheckResult
 from ftops.datasets.finding import Finding
-from ftops.datasets.prepare.check_rows import Looked
+from ftops.datasets.prepare.check_rows import CheckedRows
 from ftops.datasets.read import Reading
 from ftops.datasets.record import FindingReport
 from ftops.errors import ChecksFailed, Diagnostic, Where
@@ -22,12 +22,12 @@ RECORDED: Final = 50
 Done = Literal["reported", "masked", "dropped", "left out", "failed"]
 
 
-def findings(looked: Looked, on_invalid: str) -> Iterator[FindingReport]:
+def findings(checked: CheckedRows, on_invalid: str) -> Iterator[FindingReport]:
     """Every finding, with the place of its row and what was done with it: the faults of format, then check by check."""
-    reading = looked.reading
+    reading = checked.reading
     yield from _faults(reading, on_invalid)
-    places = reading.rows.places({finding.row for _, result in looked.results for finding in result.findings})
-    for check, result in looked.results:
+    places = reading.rows.places({finding.row for _, result in checked.results for finding in result.findings})
+    for check, result in checked.results:
         asked = check.parameters.asked()
         for finding in result.findings:
             action = _action(finding, asked(finding.entity), result)
@@ -89,23 +89,23 @@ def refuse_faults(reading: Reading) -> None:
         raise ChecksFailed(*_told(tuple(_faults(reading, "fail")), reading))
 
 
-def refuse_failed(looked: Looked) -> None:
+def refuse_failed(checked: CheckedRows) -> None:
     """Raises ChecksFailed, naming rows, when there is a check whose findings are to stop everything."""
-    failed = {check.name for check, result in looked.results if result.failed}
+    failed = {check.name for check, result in checked.results if result.failed}
     if not failed:
         return
     diagnostics: list[Diagnostic] = []
-    for name, group in groupby(findings(looked, "skip"), key=lambda finding: finding.check):
+    for name, group in groupby(findings(checked, "skip"), key=lambda finding: finding.check):
         stopping = [finding for finding in group if name in failed and finding.action == "failed"]
-        diagnostics += _told(stopping, looked.reading)
-    raise ChecksFailed(*_refusals(looked), *diagnostics)
+        diagnostics += _told(stopping, checked.reading)
+    raise ChecksFailed(*_refusals(checked), *diagnostics)
 
 
-def _refusals(looked: Looked) -> Iterator[Diagnostic]:
+def _refusals(checked: CheckedRows) -> Iterator[Diagnostic]:
     """What checks say of all rows together, of the data as a whole."""
-    for check, result in looked.results:
+    for check, result in checked.results:
         if result.failed and (refusal := check.parameters.refusal(result)) is not None:
-            yield replace(refusal, where=Where(looked.reading.files[0].path))
+            yield replace(refusal, where=Where(checked.reading.files[0].path))
 
 
 def _told(found: Sequence[FindingReport], reading: Reading) -> Iterator[Diagnostic]:

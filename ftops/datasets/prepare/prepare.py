@@ -16,7 +16,7 @@ from typing import Final
 
 from ftops.datasets import checks
 from ftops.datasets.finding import row_list
-from ftops.datasets.prepare.check_rows import LaterRows, Looked, Others, Progress, quiet, read, run_checks
+from ftops.datasets.prepare.check_rows import CheckedRows, LaterRows, Others, Progress, quiet, read, run_checks
 from ftops.datasets.prepare.findings import findings, first_of_each, refuse_failed, refuse_faults
 from ftops.datasets.prepare.manifest import INDEX, SIDES, Prepared, prepared_rows, read_manifest, verify
 from ftops.datasets.prepare.moved_rows import moved
@@ -88,17 +88,17 @@ def prepare(
     if (there := read_manifest(target)) is not None:
         return there
     stages = Stages.of(store)
-    looked = _looked(spec, origin, store, stages, progress)
-    written = split_and_write(spec, looked, stages, progress)
-    counted = measured(spec, looked, written, origin.root, stages, progress)
-    warnings = [*_new_content(looked.reading, origin), *empty_splits(spec, counted.splits)]
+    checked = _checked_rows(spec, origin, store, stages, progress)
+    written = split_and_write(spec, checked, stages, progress)
+    counted = measured(spec, checked, written, origin.root, stages, progress)
+    warnings = [*_new_content(checked.reading, origin), *empty_splits(spec, counted.splits)]
     if origin.previous is not None:
-        warnings += moved(origin.previous, written.folder, looked.reading, written.sides, spec.split)
+        warnings += moved(origin.previous, written.folder, checked.reading, written.sides, spec.split)
 
     def build(folder: Path) -> None:
         for name in (*(f"{split}.jsonl" for split in SPLITS), INDEX, SIDES):
             take(written.folder / name, folder / name)
-        found = write_findings(folder, findings(looked, spec.on_invalid))
+        found = write_findings(folder, findings(checked, spec.on_invalid))
         outcome = Outcome(counted.statistics, found, counted.splits, tuple(warnings))
         Prepared(
             digest=digest,
@@ -106,7 +106,7 @@ def prepare(
             format=spec.output_format,
             split=spec.split.model_dump(mode="json"),
             stages=tuple(stages.used),
-            report=dataset_report(spec, looked, outcome),
+            report=dataset_report(spec, checked, outcome),
         ).write(folder)
 
     publish_folder(build, target)
@@ -118,7 +118,7 @@ def prepare(
     return prepared
 
 
-def _looked(spec: DatasetSpec, origin: Origin, store: Store, stages: Stages, progress: Progress) -> Looked:
+def _checked_rows(spec: DatasetSpec, origin: Origin, store: Store, stages: Stages, progress: Progress) -> CheckedRows:
     """What was read and found; raises ChecksFailed where the spec wants that to stop everything."""
     files = list(_files(spec, origin))
     _make_ready(files)
@@ -131,9 +131,9 @@ def _looked(spec: DatasetSpec, origin: Origin, store: Store, stages: Stages, pro
         {name: LaterRows(partial(prepared_rows, folder, stages)) for name, folder in origin.others.items()},
         {name: folder.name for name, folder in origin.others.items()},
     )
-    looked = run_checks(spec.checks, reading, key, stages, others, progress)
-    refuse_failed(looked)
-    return looked
+    checked = run_checks(spec.checks, reading, key, stages, others, progress)
+    refuse_failed(checked)
+    return checked
 
 
 def _files(spec: DatasetSpec, origin: Origin) -> Iterator[DataFile]:
@@ -194,11 +194,11 @@ def check(
     reading, key = read(files, form, stages, progress)
     warnings: list[str] = []
     against = {name: _rows_of(path, form, stages, warnings) for name, path in (others or {}).items()}
-    looked = run_checks(spec.checks, reading, key, stages, Others(against, {}), progress)
-    counted = measured(spec, looked, None, root or scratch, stages, progress)
-    found = tuple(findings(looked, spec.on_invalid))
+    checked = run_checks(spec.checks, reading, key, stages, Others(against, {}), progress)
+    counted = measured(spec, checked, None, root or scratch, stages, progress)
+    found = tuple(findings(checked, spec.on_invalid))
     outcome = Outcome(counted.statistics, first_of_each(found), warnings=tuple(warnings))
-    return Checked(dataset_report(spec, looked, outcome), found, tuple(samples(reading.rows)))
+    return Checked(dataset_report(spec, checked, outcome), found, tuple(samples(reading.rows)))
 
 
 def _rows_of(path: Path, form: Form, stages: Stages, warnings: list[str]) -> LaterRows:

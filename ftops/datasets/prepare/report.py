@@ -12,7 +12,7 @@ from ftops.datasets.checks import Check
 from ftops.datasets.checks.format import CHECK as FORMAT
 from ftops.datasets.checks.rows import CheckResult
 from ftops.datasets.finding import Finding, row_list
-from ftops.datasets.prepare.check_rows import Looked
+from ftops.datasets.prepare.check_rows import CheckedRows
 from ftops.datasets.prepare.split import SPLITS
 from ftops.datasets.record import (
     CheckReport,
@@ -35,9 +35,9 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
-def dataset_report(spec: DatasetSpec, looked: Looked, outcome: Outcome) -> DatasetReport:
+def dataset_report(spec: DatasetSpec, checked: CheckedRows, outcome: Outcome) -> DatasetReport:
     """All that is known of the data set, without a row or a part of one."""
-    reading, results = looked.reading, looked.results
+    reading, results = checked.reading, checked.results
     faulty = {fault.row for fault in reading.faults}
     dropped = frozenset[int]().union(*(result.dropped for _, result in results))
     changed = {row for _, result in results for row in result.changed_rows}
@@ -56,16 +56,16 @@ def dataset_report(spec: DatasetSpec, looked: Looked, outcome: Outcome) -> Datas
             invalid=len(faulty),
             dropped=len(dropped),
             masked=len(changed - dropped),
-            kept=looked.rows.count,
+            kept=checked.rows.count,
         ),
-        valid=not failed and looked.rows.count > 0,
+        valid=not failed and checked.rows.count > 0,
         format=_by_fault(reading.faults),
         checks=tuple(_check(check, result) for check, result in results),
         statistics=outcome.statistics,
         splits=dict(outcome.splits),
         found=dict(found),
         findings=outcome.findings,
-        warnings=(*_warnings(spec, looked), *outcome.warnings),
+        warnings=(*_warnings(spec, checked), *outcome.warnings),
         **parts,
     )
 
@@ -91,10 +91,10 @@ def _check(check: Check, result: CheckResult) -> CheckReport:
 # ------------------------------------------------------------------------------------------------ warnings
 
 
-def _warnings(spec: DatasetSpec, looked: Looked) -> Iterator[str]:
-    if looked.reading.faults and spec.on_invalid == "skip":
-        yield f"left out, because they break the shape: {row_list({fault.row for fault in looked.reading.faults})}"
-    for check, result in looked.results:
+def _warnings(spec: DatasetSpec, checked: CheckedRows) -> Iterator[str]:
+    if checked.reading.faults and spec.on_invalid == "skip":
+        yield f"left out, because they break the shape: {row_list({fault.row for fault in checked.reading.faults})}"
+    for check, result in checked.results:
         if warning := check.parameters.warning(result):
             yield warning
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ftops.datasets import profile
-from ftops.datasets.prepare.check_rows import Looked, Progress
+from ftops.datasets.prepare.check_rows import CheckedRows, Progress
 from ftops.datasets.prepare.split import SPLITS
 from ftops.datasets.prepare.stages import Stages
 from ftops.datasets.prepare.write import Written
@@ -38,22 +38,22 @@ class Measured:
 
 
 def measured(
-    spec: DatasetSpec, looked: Looked, written: Written | None, root: Path, stages: Stages, progress: Progress
+    spec: DatasetSpec, checked: CheckedRows, written: Written | None, root: Path, stages: Stages, progress: Progress
 ) -> Measured:
     """What is known of the rows' lengths; of their tokens too where the spec names a tokenizer, which is read below `root`.
 
     Raises ExternalError when the tokenizer isn't there, SpecError when it is none.
     """
-    key = looked.key if written is None else written.key
+    key = checked.key if written is None else written.key
     sides = {} if written is None else _numbers(written)
 
     def lengths() -> Json:
-        found = profile.measure(looked.rows, sides)
+        found = profile.measure(checked.rows, sides)
         return [_plain(found.statistics), {side: _plain(each) for side, each in found.characters.items()}]
 
     def tokens() -> Json:
         every = spec.statistics.tokens == "all"
-        found = profile.count_tokens(looked.rows, tokenizer, asked or "", everything=every, sides=sides)
+        found = profile.count_tokens(checked.rows, tokenizer, asked or "", everything=every, sides=sides)
         return [_plain(found.report), {side: _plain(each) for side, each in found.sides.items()}]
 
     statistics, characters = _stage(stages, [key, "measure", profile.VERSION], lengths, progress)

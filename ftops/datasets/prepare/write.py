@@ -13,7 +13,7 @@ from typing import Final
 
 from ftops.datasets import formats
 from ftops.datasets.checks.rows import MESSAGES, TOOLS
-from ftops.datasets.prepare.check_rows import Looked, Progress
+from ftops.datasets.prepare.check_rows import CheckedRows, Progress
 from ftops.datasets.prepare.findings import first_of_each
 from ftops.datasets.prepare.manifest import INDEX, NOWHERE, SIDES
 from ftops.datasets.prepare.moved_rows import row_numbers
@@ -50,23 +50,23 @@ class Written:
     key: str
 
 
-def split_and_write(spec: DatasetSpec, looked: Looked, stages: Stages, progress: Progress) -> Written:
+def split_and_write(spec: DatasetSpec, checked: CheckedRows, stages: Stages, progress: Progress) -> Written:
     """Every row on its side, in the form that the trainer reads. Raises ChecksFailed when none is left to train on."""
     options = spec.split.model_dump(mode="json")
 
     def split(folder: Path) -> None:
         progress("split", 0, 1)
-        assign(looked.rows, spec.split, alike(spec, looked)).save(folder)
+        assign(checked.rows, spec.split, alike(spec, checked)).save(folder)
         progress("split", 1, 1)
 
-    key = digest([looked.key, "split", SPLIT_VERSION, options])
+    key = digest([checked.key, "split", SPLIT_VERSION, options])
     sides = Sides.load(stages.get(key, split))
-    _refuse_empty(looked, sides)
+    _refuse_empty(checked, sides)
 
     def write(folder: Path) -> dict[str, str]:
-        splits = write_splits(folder, looked.rows, sides, spec.output_format, progress)
-        _refuse_times(folder, looked)
-        write_index(folder, looked.reading, sides)
+        splits = write_splits(folder, checked.rows, sides, spec.output_format, progress)
+        _refuse_times(folder, checked)
+        write_index(folder, checked.reading, sides)
         write_new(folder / SPLIT_FILES, json.dumps(splits).encode())
         return {f"{name}.jsonl": split["sha256"] for name, split in splits.items()}
 
@@ -74,13 +74,13 @@ def split_and_write(spec: DatasetSpec, looked: Looked, stages: Stages, progress:
     return Written(folder, sides, json.loads(read_bytes(folder / SPLIT_FILES)), key)
 
 
-def alike(spec: DatasetSpec, looked: Looked) -> Mapping[int, int] | None:
+def alike(spec: DatasetSpec, checked: CheckedRows) -> Mapping[int, int] | None:
     """What a check knows of rows that are alike, where it looked at least as widely as the split asks for.
 
     And at the rows as they are: once something is masked, rows are alike that were not.
     """
     found: Mapping[int, int] | None = {} if spec.split.near is None else None
-    for check, result in looked.results:
+    for check, result in checked.results:
         if spec.split.near is not None and check.parameters.finds_alike(spec.split.near):
             found = result.clusters
         elif result.changed is not None and spec.split.near is not None:
@@ -88,19 +88,19 @@ def alike(spec: DatasetSpec, looked: Looked) -> Mapping[int, int] | None:
     return found
 
 
-def _refuse_empty(looked: Looked, sides: Sides) -> None:
+def _refuse_empty(checked: CheckedRows, sides: Sides) -> None:
     if not (sides.sides == SPLITS.index("train")).any():
         none = not len(sides.sides)
         raise ChecksFailed(
             Diagnostic(
                 "no rows are left to train on" if none else "the train split has no rows",
-                where=Where(looked.reading.files[0].path),
+                where=Where(checked.reading.files[0].path),
                 hint="add rows" if none else "add rows, or give train a larger ratio",
             )
         )
 
 
-def _refuse_times(folder: Path, looked: Looked) -> None:
+def _refuse_times(folder: Path, checked: CheckedRows) -> None:
     """Axolotl makes times of a field that holds nothing but dates, and trains on other texts than were checked."""
     for name in TRAINED_ON:
         with os.fdopen(open_regular(folder / f"{name}.jsonl"), "rb") as file:
@@ -111,7 +111,7 @@ def _refuse_times(folder: Path, looked: Looked) -> None:
                     f"every text of {', '.join(fields)} in the {name} split is a date, which Axolotl would read as a time",
                     "2026-01-02 would become 2026-01-02 00:00:00",
                     "write the dates in words, or add rows that say something else",
-                    where=Where(looked.reading.files[0].path),
+                    where=Where(checked.reading.files[0].path),
                 )
             )
 
@@ -122,13 +122,13 @@ def write_splits(
     """A file for each split, the rows in their order; gives `rows`, `bytes` and `sha256` of each."""
     import pyarrow as pa
 
-    announced: frozenset[str] = frozenset()
+    declared: frozenset[str] = frozenset()
     if {MESSAGES, TOOLS} & set(rows.fields):
-        announced = announced.union(*rows.each(formats.parts))
+        declared = declared.union(*rows.each(formats.optional_fields))
     done = 0
     with ExitStack() as stack:
         writers = [stack.enter_context(JsonlWriter(folder / f"{name}.jsonl")) for name in SPLITS]
-        for lines in rows.each(partial(formats.lines, form=form, announced=announced)):
+        for lines in rows.each(partial(formats.lines, form=form, declared=declared)):
             progress("write", done, rows.count)
             here = sides.sides[done : done + len(lines)]
             for side, writer in enumerate(writers):

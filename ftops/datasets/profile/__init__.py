@@ -1,4 +1,4 @@
-"""The statistics of rows: lengths, writings, tokens. Pure."""
+"""The statistics of rows: lengths, scripts, tokens. Pure."""
 
 from __future__ import annotations
 

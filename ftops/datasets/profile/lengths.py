@@ -1,4 +1,4 @@
-"""How long rows are, in which writings, and how many turns their chats have."""
+"""How long rows are, in which scripts, and how many turns their chats have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ftops.datasets.checks.rows import MESSAGES, TOOLS, Rows, among
-from ftops.datasets.checks.scripts import WRITINGS, characters, letters, main_writing, turns
+from ftops.datasets.checks.scripts import SCRIPTS, characters, letters, main_script, turns
 from ftops.datasets.record import Distribution, Statistics
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def measure(rows: Rows, sides: Mapping[str, NDArray[np.int64]] = MappingProxyTyp
         name: np.concatenate([each.columns[name] for each in found]) for name in (found[0].columns if found else ())
     }
     numbers, whole = lengths.pop("number", np.empty(0, np.int64)), lengths.get(ROW, np.empty(0, np.int64))
-    counts = sum((each.writings for each in found), np.zeros(len(WRITINGS) + 1, np.int64))
-    writings = dict(zip((*WRITINGS, UNWRITTEN), counts.tolist(), strict=True))
+    counts = sum((each.scripts for each in found), np.zeros(len(SCRIPTS) + 1, np.int64))
+    scripts = dict(zip((*SCRIPTS, UNWRITTEN), counts.tolist(), strict=True))
     messages = lengths.pop("turns", None)
     return Measured(
         Statistics(
             characters={name: distribution(values) for name, values in lengths.items() if values.any()},
-            scripts={name: count for name, count in sorted(writings.items(), key=lambda each: -each[1]) if count},
+            scripts={name: count for name, count in sorted(scripts.items(), key=lambda each: -each[1]) if count},
             turns=None if messages is None else distribution(messages),
         ),
         {name: distribution(whole[among(numbers, np.sort(side))]) for name, side in sides.items()},
@@ -57,26 +57,26 @@ def measure(rows: Rows, sides: Mapping[str, NDArray[np.int64]] = MappingProxyTyp
 
 
 class _Figures(NamedTuple):
-    """Of a batch: by name a length for each row, and how many rows are in each of WRITINGS, then in none."""
+    """Of a batch: by name a length for each row, and how many rows are in each of SCRIPTS, then in none."""
 
     columns: dict[str, NDArray[np.int64]]
-    writings: NDArray[np.int64]
+    scripts: NDArray[np.int64]
 
 
 def _figures(fields: tuple[str, ...], batch: pa.RecordBatch) -> _Figures:
     import numpy as np
 
     lengths = {name: characters(batch.column(name)) for name in fields}
-    counts = np.zeros((len(WRITINGS), batch.num_rows), np.int64)
+    counts = np.zeros((len(SCRIPTS), batch.num_rows), np.int64)
     for name in fields:
         if name != TOOLS:
             counts += _letters(batch.column(name))
-    writings = np.bincount(main_writing(counts) % (len(WRITINGS) + 1), minlength=len(WRITINGS) + 1)
+    scripts = np.bincount(main_script(counts) % (len(SCRIPTS) + 1), minlength=len(SCRIPTS) + 1)
     lengths[ROW] = sum(lengths.values(), np.zeros(batch.num_rows, np.int64))
     if MESSAGES in fields:
         lengths["turns"] = turns(batch.column(MESSAGES)).astype(np.int64)
     lengths["number"] = batch.column("row").to_numpy()
-    return _Figures(lengths, writings)
+    return _Figures(lengths, scripts)
 
 
 def _letters(column: pa.Array) -> NDArray[np.int64]:

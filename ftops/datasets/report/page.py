@@ -70,7 +70,7 @@ class Page:
     histograms: tuple[Picture, ...]
     fields: tuple[Picture, ...]
     measured: Table
-    writings: str
+    scripts: str
     clusters: tuple[Picture, ...]
     alike: str
     splits: Table | None
@@ -117,7 +117,7 @@ def make_page(name: str, report: DatasetReport, samples: Sequence[Mapping[str, s
         histograms=tuple(_lengths(report)),
         fields=tuple(_field_lengths(report)),
         measured=_measured(report),
-        writings=_writings(report),
+        scripts=_scripts(report),
         clusters=(cluster_picture(report.clusters),) if report.clusters.sizes else (),
         alike=" ".join(each.remark for _, each in checks if each.remark),
         splits=_splits(report) if report.splits else None,
@@ -281,7 +281,7 @@ def _line(name: str, each: Distribution) -> tuple[str, ...]:
     )
 
 
-def _writings(report: DatasetReport) -> str:
+def _scripts(report: DatasetReport) -> str:
     scripts = report.statistics.scripts
     total = sum(scripts.values())
     if not total:

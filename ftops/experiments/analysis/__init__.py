@@ -10,19 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.analysis.interim_result import InterimResult
 from ftops.experiments.analysis.observations import wanted
 
 if TYPE_CHECKING:
     from ftops.experiments.analysis.observations import Observations
     from ftops.experiments.spec.experiment import ExperimentSpec
 
-__all__ = ["Look", "analyze", "wanted"]
+__all__ = ["InterimResult", "analyze", "wanted"]
 
 
 def analyze(
-    spec: ExperimentSpec, observations: Observations, earlier: Sequence[Look] = (), fractions: Sequence[float] = ()
-) -> Look:
+    spec: ExperimentSpec,
+    observations: Observations,
+    earlier: Sequence[InterimResult] = (),
+    fractions: Sequence[float] = (),
+) -> InterimResult:
     """One more look at an experiment: at all of its data, after the looks `earlier` at parts of it.
 
     `fractions` are parts of the target at which it was looked at before, where nothing else is known of these looks.

@@ -11,7 +11,7 @@ from ftops.experiments.spec.metric import Guardrail, Metric
 
 if TYPE_CHECKING:
     from ftops.experiments.analysis.outcomes import Outcomes
-    from ftops.experiments.analysis.stopping_rule import Judged, Looking
+    from ftops.experiments.analysis.stopping_rule import Judged, StoppingRule
     from ftops.statistics.effects import Effect
 
 Role = Literal["primary", "secondary", "guardrail"]
@@ -36,10 +36,10 @@ def sign_of(metric: Metric) -> int:
     return 1 if metric.direction == "increase" else -1
 
 
-def compare(outcomes: Outcomes, measured: Measured, pair: Pair, role: Role, looking: Looking) -> Comparison:
+def compare(outcomes: Outcomes, measured: Measured, pair: Pair, role: Role, rule: StoppingRule) -> Comparison:
     """What is known of an arm against the baseline in one metric."""
     metric, effect = outcomes.metric, measured.effect
-    judged = looking.judge(effect)
+    judged = rule.judge(effect)
     judged = replace(judged, interval=metric.metric_type.reportable(judged.interval))
     found = Comparison(
         arm=pair.names[pair.arm],
@@ -53,7 +53,7 @@ def compare(outcomes: Outcomes, measured: Measured, pair: Pair, role: Role, look
     )
     if effect.estimate is None or effect.p_value is None:
         return found
-    level = judged.level or looking.design.alpha
+    level = judged.level or rule.design.alpha
     figures: dict[str, object] = metric.metric_type.difference(measured, judged.interval, level)._asdict()
     if isinstance(metric, Guardrail):
         figures |= _guarded(measured, judged, metric)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ftops.experiments.analysis.observations import Observations
-    from ftops.experiments.analysis.stopping_rule import Looking
+    from ftops.experiments.analysis.stopping_rule import StoppingRule
     from ftops.experiments.spec.experiment import ExperimentSpec
 
 MOST_DAYS: Final = 60
@@ -30,7 +30,7 @@ _EPOCH: Final = date(1970, 1, 1)
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95}
 
 
-def days(spec: ExperimentSpec, observations: Observations, looking: Looking) -> tuple[tuple[Day, ...], Sums]:
+def days(spec: ExperimentSpec, observations: Observations, rule: StoppingRule) -> tuple[tuple[Day, ...], Sums]:
     """How the primary metric stood at the end of each day, with the boundary that a look on that day would have had; and
     its sums at the end."""
     import numpy as np
@@ -52,7 +52,7 @@ def days(spec: ExperimentSpec, observations: Observations, looking: Looking) -> 
         sums.add(unit, tuple(column[chosen] for column in columns))
         seen[unit] = True
         outcomes, _ = adjusted(sums.outcomes(observations.arm), before)
-        effects = _effects(spec, observations.arms, outcomes, looking)
+        effects = _effects(spec, observations.arms, outcomes, rule)
         units = np.bincount(observations.arm, weights=seen, minlength=len(observations.arms))
         exposed = {name: int(count) for name, count in zip(observations.arms, units, strict=True)}
         found.append(Day(day=str(_EPOCH + timedelta(days=first + day)), exposed=exposed, effects=effects))
@@ -75,14 +75,14 @@ def _ends(last: int) -> Sequence[int]:
 
 
 def _effects(
-    spec: ExperimentSpec, names: tuple[str, ...], outcomes: Outcomes, looking: Looking
+    spec: ExperimentSpec, names: tuple[str, ...], outcomes: Outcomes, rule: StoppingRule
 ) -> dict[str, tuple[float, float] | None]:
     """For each other arm its effect so far and the boundary; None where there is too little to test."""
     import numpy as np
 
     units = dict(zip(names, np.bincount(outcomes.arm, minlength=len(names)).tolist(), strict=True))
     fraction = min(units[name] for name in spec.active) / spec.design.target_samples
-    then = replace(looking, fraction=fraction, before=tuple(each for each in looking.before if each < fraction))
+    then = replace(rule, fraction=fraction, before=tuple(each for each in rule.before if each < fraction))
     found: dict[str, tuple[float, float] | None] = {}
     for index, name in enumerate(names):
         if name == spec.baseline or name not in spec.active:
@@ -93,9 +93,9 @@ def _effects(
     return found
 
 
-def _effect(outcomes: Outcomes, pair: Pair, looking: Looking) -> tuple[float, float] | None:
+def _effect(outcomes: Outcomes, pair: Pair, rule: StoppingRule) -> tuple[float, float] | None:
     effect = measure(outcomes, pair).effect
-    boundary = looking.judge(effect).boundary
+    boundary = rule.judge(effect).boundary
     return None if effect.estimate is None or boundary is None else (effect.estimate, boundary)
 
 

@@ -128,7 +128,7 @@ class Rows(Strict):
     """In an arm that the hash does not give to the unit, or of a unit that takes no part."""
 
 
-class Look(Strict):
+class InterimResult(Strict):
     """One look at the data of one phase.
 
     `fraction` is the part of the target that was reached, by the arm that is furthest behind. `decided` says that the

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from ftops.experiments.analysis import distributions as pictures
 from ftops.experiments.analysis import validity, verdict
 from ftops.experiments.analysis.compare import Pair, compare, measure
-from ftops.experiments.analysis.interim_result import ArmFigures, Comparison, Look
+from ftops.experiments.analysis.interim_result import ArmFigures, Comparison, InterimResult
 from ftops.experiments.analysis.outcomes import Outcomes, adjusted, covariate, outcomes
-from ftops.experiments.analysis.stopping_rule import Looking
+from ftops.experiments.analysis.stopping_rule import StoppingRule
 from ftops.experiments.metric_types.figures import Measured
 from ftops.experiments.spec.design import power_at, smallest_effect
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _SOFTWARE: Final = ("ftops", "numpy", "scipy")
 
 
-def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Look], fractions: Sequence[float]) -> Look:
+def take(
+    spec: ExperimentSpec, observations: Observations, earlier: Sequence[InterimResult], fractions: Sequence[float]
+) -> InterimResult:
     """See `ftops.experiments.analysis.analyze`."""
     # Sorting and counting millions of rows use a second processor where there is one.
     with ThreadPoolExecutor(1) as beside:
@@ -36,22 +38,22 @@ def take(spec: ExperimentSpec, observations: Observations, earlier: Sequence[Loo
 
 
 def _look(
-    spec: ExperimentSpec, observations: Observations, earlier: Sequence[Look], fractions: Sequence[float]
-) -> Look:
+    spec: ExperimentSpec, observations: Observations, earlier: Sequence[InterimResult], fractions: Sequence[float]
+) -> InterimResult:
     import numpy as np
 
     earlier = [each for each in earlier if each.data_digest != observations.digest]  # the same data is the same look
     before = (*fractions, *(each.fraction for each in earlier))
-    start = Looking(spec.design, len(spec.active), 0.0, before)
+    start = StoppingRule(spec.design, len(spec.active), 0.0, before)
     days, sums = pictures.days(spec, observations, start)
     primary, reduction = adjusted(sums.outcomes(observations.arm), covariate(spec.covariate, observations))
     counts = np.bincount(primary.arm, minlength=len(observations.arms))
     fewest = min(int(counts[observations.arms.index(name)]) for name in spec.active)
     fraction = fewest / spec.design.target_samples
-    looking = replace(start, fraction=fraction)
+    rule = replace(start, fraction=fraction)
     valid = validity.examine(spec, observations, sums.count)
-    found = _found(spec, observations, primary, looking, reduction)
-    decision = verdict.decide(spec, found, looking, valid.faults)
+    found = _found(spec, observations, primary, rule, reduction)
+    decision = verdict.decide(spec, found, rule, valid.faults)
     number = len(before) + 1
     decided_at = number if decision.final else None
     settled = next((each for each in earlier if each.decided_at is not None), None)
@@ -59,7 +61,7 @@ def _look(
         reason = f"Decided at look {settled.number}, as the rule says; what came later changes nothing."
         decision = verdict.Decision(settled.verdict, (reason, *settled.reasons), settled.winner, final=True)
         decided_at = settled.number
-    return Look(
+    return InterimResult(
         number=number,
         data_digest=observations.digest,
         simulated=observations.simulated,
@@ -82,7 +84,7 @@ def _look(
 
 
 def _found(
-    spec: ExperimentSpec, observations: Observations, primary: Outcomes, looking: Looking, reduction: float | None
+    spec: ExperimentSpec, observations: Observations, primary: Outcomes, rule: StoppingRule, reduction: float | None
 ) -> verdict.Found:
     """Every comparison, and what the verdict needs of them."""
     names = observations.arms
@@ -94,19 +96,19 @@ def _found(
     within: dict[str, bool] = {}
     for pair in pairs:
         measured = measure(primary, pair)
-        found = compare(primary, measured, pair, "primary", looking)
+        found = compare(primary, measured, pair, "primary", rule)
         units = (float(measured.arm.n), float(measured.baseline.n))
         power = power_at(spec.metric, spec.design, len(spec.active), units, mean)
         comparisons.append(found.model_copy(update={"power": power, "variance_reduction": reduction}))
-        within[found.arm] = _within(measured, looking, smallest, spec)
+        within[found.arm] = _within(measured, rule, smallest, spec)
     secondary = [
-        compare(values, measure(values, pair), pair, "secondary", looking)
+        compare(values, measure(values, pair), pair, "secondary", rule)
         for metric in spec.secondary
         for values in [outcomes(metric, observations)]
         for pair in pairs
     ]
     guarded = [
-        compare(values, measure(values, pair), pair, "guardrail", looking)
+        compare(values, measure(values, pair), pair, "guardrail", rule)
         for metric in spec.guardrails
         for values in [outcomes(metric, observations)]
         for pair in pairs
@@ -124,9 +126,9 @@ def _corrected(secondary: Sequence[Comparison]) -> Iterator[Comparison]:
         yield found.model_copy(update={"p_adjusted": p_value, "outcome": found.outcome if holds else "open"})
 
 
-def _within(measured: Measured, looking: Looking, smallest: float | None, spec: ExperimentSpec) -> bool:
+def _within(measured: Measured, rule: StoppingRule, smallest: float | None, spec: ExperimentSpec) -> bool:
     """Whether all of an effect's interval is smaller than the smallest effect that matters."""
-    interval = looking.judge(measured.effect).interval
+    interval = rule.judge(measured.effect).interval
     if smallest is None or interval is None:
         return False
     spread = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ftops.display.numbers import p_is, percent
 from ftops.experiments.analysis.interim_result import Comparison
-from ftops.experiments.analysis.stopping_rule import Looking
+from ftops.experiments.analysis.stopping_rule import StoppingRule
 from ftops.experiments.metric_types.figures import Difference
 from ftops.experiments.spec.experiment import ExperimentSpec
 
@@ -14,14 +14,14 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def so_far(looking: Looking) -> str:
+def so_far(rule: StoppingRule) -> str:
     """How far an experiment is and what its rule asks for."""
-    part = f"{percent(min(looking.fraction, 1), 0)} of the planned users"
-    if looking.design.rule == "obrien-fleming":
-        level = looking.level()
+    part = f"{percent(min(rule.fraction, 1), 0)} of the planned users"
+    if rule.design.rule == "obrien-fleming":
+        level = rule.level()
         asks = f"a p-value below {level:.2g}" if level > 0 else "more than can be had, as all of alpha is spent"
         return f"with {part} the O'Brien-Fleming boundary asks for {asks}"
-    if looking.design.rule == "always-valid":
+    if rule.design.rule == "always-valid":
         return f"the interval holds at every look, here with {part}"
     return f"{part} are there, at which the one look was planned"
 

@@ -35,7 +35,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Looking:
+class StoppingRule:
     """One look: the design, how many arms there are, the part of the target reached, and those of the looks before."""
 
     design: Design

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ftops.experiments.analysis.interim_result import Comparison, Verdict
 from ftops.experiments.analysis.sentences import arm_sentence, guardrail_sentence, plural, so_far
-from ftops.experiments.analysis.stopping_rule import Looking, may_decide
+from ftops.experiments.analysis.stopping_rule import StoppingRule, may_decide
 from ftops.experiments.spec.design import FEWEST_UNITS
 from ftops.experiments.spec.experiment import ExperimentSpec
 
@@ -43,7 +43,7 @@ class Found:
         return tuple(each for each in self.comparisons if each.arm == arm and each.guardrail == "broken")
 
 
-def decide(spec: ExperimentSpec, found: Found, looking: Looking, faults: Sequence[str]) -> Decision:
+def decide(spec: ExperimentSpec, found: Found, rule: StoppingRule, faults: Sequence[str]) -> Decision:
     """The verdict at this look, had there been no final one before."""
     if faults:
         return Decision("invalid", (*faults, "Nothing can be concluded from this data, whatever its means say."))
@@ -51,22 +51,22 @@ def decide(spec: ExperimentSpec, found: Found, looking: Looking, faults: Sequenc
         few = f"The smallest arm has {plural(found.fewest, 'user')} with a value; below {FEWEST_UNITS} nothing is concluded."
         return Decision("inconclusive", (few,))
     effects = tuple(arm_sentence(each, spec) for each in found.primary)
-    if not may_decide(spec.design, looking.fraction, found.fewest):
+    if not may_decide(spec.design, rule.fraction, found.fewest):
         early = (
             f"The rule is one look at {spec.design.target_samples:,} users an arm, and there are {found.fewest:,}: "
             "who looks early and often finds winners that are none."
         )
         return Decision("inconclusive", (early, *effects))
-    return _decide(spec, found, looking, effects)
+    return _decide(spec, found, rule, effects)
 
 
-def _decide(spec: ExperimentSpec, found: Found, looking: Looking, effects: tuple[str, ...]) -> Decision:
-    complete = looking.fraction >= 1
+def _decide(spec: ExperimentSpec, found: Found, rule: StoppingRule, effects: tuple[str, ...]) -> Decision:
+    complete = rule.fraction >= 1
     better = [each for each in found.primary if each.outcome == "better"]
     taken = [each for each in better if not found.broken(each.arm)]
     guards = tuple(guardrail_sentence(each) for each in found.comparisons if each.role == "guardrail")
     if taken:
-        return _winner(spec, taken, looking, (*effects, *guards))
+        return _winner(spec, taken, rule, (*effects, *guards))
     if all(each.outcome == "worse" for each in found.primary):
         losers = " and ".join(each.arm for each in found.primary)
         reason = f"{spec.baseline}, the baseline, is better than {losers}: keep it."
@@ -85,12 +85,12 @@ def _decide(spec: ExperimentSpec, found: Found, looking: Looking, effects: tuple
         f"The planned {spec.design.target_samples:,} users an arm are there, and neither a difference nor its absence is "
         "shown. More users would need a new experiment with a larger target."
         if last
-        else f"Not enough to tell yet: {so_far(looking)}."
+        else f"Not enough to tell yet: {so_far(rule)}."
     )
     return Decision("inconclusive", (reason, *effects, *guards), final=last)
 
 
-def _winner(spec: ExperimentSpec, better: list[Comparison], looking: Looking, reasons: tuple[str, ...]) -> Decision:
+def _winner(spec: ExperimentSpec, better: list[Comparison], rule: StoppingRule, reasons: tuple[str, ...]) -> Decision:
     sign = 1 if spec.metric.direction == "increase" else -1
     best = max(better, key=lambda each: (sign * (each.effect or 0.0), each.arm))
     headline = f"{best.arm} is better than {best.baseline}, the baseline, in {spec.metric.name}."
@@ -100,5 +100,5 @@ def _winner(spec: ExperimentSpec, better: list[Comparison], looking: Looking, re
         if others
         else ()
     )
-    rule = f"The rule allows to say so now: {so_far(looking)}."
-    return Decision("winner", (headline, rule, *beside, *reasons), best.arm, final=True)
+    allowed = f"The rule allows to say so now: {so_far(rule)}."
+    return Decision("winner", (headline, allowed, *beside, *reasons), best.arm, final=True)

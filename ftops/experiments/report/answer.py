@@ -6,7 +6,7 @@ from typing import Final
 
 from ftops.display.answer import Answer, Tone
 from ftops.display.numbers import listed
-from ftops.experiments.analysis.interim_result import Look, Verdict
+from ftops.experiments.analysis.interim_result import InterimResult, Verdict
 from ftops.experiments.record import Phase
 from ftops.experiments.report.chart_data import arms_of, primary
 
@@ -18,7 +18,7 @@ _MARKS: Final[dict[Verdict, tuple[str, Tone]]] = {
 }
 
 
-def answer(look: Look | None, *, ended: bool = False) -> Answer:
+def answer(look: InterimResult | None, *, ended: bool = False) -> Answer:
     """What a look lets us decide; `ended` where no further look will be taken."""
     if look is None:
         words = ("No", "it ended before there were any rows") if ended else ("Not yet", "there are no rows yet")
@@ -26,7 +26,7 @@ def answer(look: Look | None, *, ended: bool = False) -> Answer:
     return Answer(*_words(look, ended or look.decided_at is not None), *_MARKS[look.verdict])
 
 
-def _words(look: Look, final: bool) -> tuple[str, str]:
+def _words(look: InterimResult, final: bool) -> tuple[str, str]:
     match look.verdict:
         case "winner":
             others = [arm for arm in arms_of(look) if arm != look.winner]
@@ -39,7 +39,7 @@ def _words(look: Look, final: bool) -> tuple[str, str]:
             return ("No", _unsettled(look)) if final else ("Not yet", "nothing is proven either way")
 
 
-def _unsettled(look: Look) -> str:
+def _unsettled(look: InterimResult) -> str:
     """Why nothing more will be known."""
     broken = {each.arm for each in look.comparisons if each.guardrail == "broken"}
     if broken and broken == {each.arm for each in primary(look)}:
@@ -47,7 +47,7 @@ def _unsettled(look: Look) -> str:
     return "the data do not settle it"
 
 
-def compared(look: Look | None, phase: Phase) -> str:
+def compared(look: InterimResult | None, phase: Phase) -> str:
     """`chat@1.1.0 (b) against chat@1.0.0 (a, the baseline)`."""
     baselines = [arm for arm, each in sorted(phase.arms.items()) if each.baseline] or sorted(phase.arms)
     baseline = next((each.baseline for each in primary(look)), baselines[0]) if look else baselines[0]

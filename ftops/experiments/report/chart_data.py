@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ftops.digests import Json
 from ftops.display.numbers import NONE, fixed, percent, places_for
-from ftops.experiments.analysis.interim_result import Comparison, Look
+from ftops.experiments.analysis.interim_result import Comparison, InterimResult
 
 COLOURS: Final = 5
 """The page has so many colours of arms; the baseline's is the first."""
@@ -60,12 +60,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def baseline_of(look: Look) -> str:
+def baseline_of(look: InterimResult) -> str:
     """The arm that the others are compared with."""
     return look.comparisons[0].baseline if look.comparisons else min(look.arms, default="")
 
 
-def arms_of(look: Look) -> list[str]:
+def arms_of(look: InterimResult) -> list[str]:
     """The arms in the order in which they are shown: the baseline, then the others by name."""
     first = baseline_of(look)
     return sorted(look.arms, key=lambda arm: (arm != first, arm))
@@ -76,7 +76,7 @@ def colour(position: int) -> str:
     return f"c{0 if position == 0 else 1 + (position - 1) % (COLOURS - 1)}"
 
 
-def primary(look: Look) -> tuple[Comparison, ...]:
+def primary(look: InterimResult) -> tuple[Comparison, ...]:
     """The comparisons in the metric that decides."""
     return tuple(each for each in look.comparisons if each.role == "primary")
 

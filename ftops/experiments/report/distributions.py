@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ftops.display.axes import value_axis
 from ftops.display.numbers import listed, percent, shortened, trimmed
 from ftops.display.svg import Picture, Point, Scale, areas, curve, drawing, label, line, spread, tag, ticks
-from ftops.experiments.analysis.interim_result import Distribution, Look
+from ftops.experiments.analysis.interim_result import Distribution, InterimResult
 from ftops.experiments.report.chart_data import arms_of, colour
 
 _WIDTH = 360
@@ -22,7 +22,7 @@ _ROW = 24
 _POINTS = ("p50", "p90", "p95")
 
 
-def distribution_pictures(look: Look) -> tuple[Picture, ...]:
+def distribution_pictures(look: InterimResult) -> tuple[Picture, ...]:
     """A picture of each metric whose distribution is known."""
     return tuple(_picture(each, arms_of(look)) for each in look.distributions if any(map(any, each.shares.values())))
 

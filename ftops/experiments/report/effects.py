@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ftops.display.axes import day_axis, ordinal_text, ordinals, value_axis
 from ftops.display.numbers import fixed, percent, places_for
 from ftops.display.svg import Picture, Point, Scale, areas, curve, cut, drawing, label, spread, tag, ticks
-from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.analysis.interim_result import InterimResult
 from ftops.experiments.report.chart_data import Declared, arms_of, baseline_of, colour, is_ratio, primary
 
 WIDE = (720, 300)
@@ -91,7 +91,7 @@ class Course:
         return fixed(value, places_for(boundary), sign=True)
 
 
-def courses(look: Look, looks: Sequence[Look], declared: Declared) -> tuple[Course, ...]:
+def courses(look: InterimResult, looks: Sequence[InterimResult], declared: Declared) -> tuple[Course, ...]:
     """What is drawn of each arm that has an effect on any day; `looks` are those of the phase."""
     baseline, logs = baseline_of(look), any(is_ratio(each) for each in primary(look))
     metric = next((each.metric for each in primary(look)), declared.metric)
@@ -112,7 +112,7 @@ def courses(look: Look, looks: Sequence[Look], declared: Declared) -> tuple[Cour
     return tuple(found)
 
 
-def effect_pictures(look: Look, looks: Sequence[Look], declared: Declared) -> tuple[Picture, ...]:
+def effect_pictures(look: InterimResult, looks: Sequence[InterimResult], declared: Declared) -> tuple[Picture, ...]:
     """A picture of each arm's effect over time; small ones, side by side, where there are several."""
     found = courses(look, looks, declared)
     pictures = []
@@ -128,7 +128,7 @@ def effect_pictures(look: Look, looks: Sequence[Look], declared: Declared) -> tu
     return tuple(pictures)
 
 
-def effect_caption(course: Course, look: Look) -> str:
+def effect_caption(course: Course, look: InterimResult) -> str:
     """What the picture shows, in sentences: the last effect, its interval, the boundary, the looks, what is cut off."""
     effect, boundary = course.end
     low, high = course.text(effect - boundary), course.text(effect + boundary)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ftops.display.axes import day_axis, end_labels, ordinals, value_axis
 from ftops.display.numbers import counted, day_text, listed, p_is, percent, shortened
 from ftops.display.svg import Picture, Scale, areas, curve, cut, drawing, line, ticks
-from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.analysis.interim_result import InterimResult
 from ftops.experiments.report.chart_data import Declared, arms_of, colour
 
 _SIZE = (360, 230)
@@ -17,21 +17,21 @@ CHANCE = 3.2905
 """Standard errors that chance alone exceeds once in a thousand times: the level at which a mismatch blocks a verdict."""
 
 
-def unit_pictures(look: Look, declared: Declared) -> tuple[Picture, ...]:
+def unit_pictures(look: InterimResult, declared: Declared) -> tuple[Picture, ...]:
     """Units so far, and their shares; none where there is no day."""
     if not look.days:
         return ()
     return _counts(look, declared), _shares(look, declared)
 
 
-def counts_caption(look: Look, declared: Declared) -> str:
+def counts_caption(look: InterimResult, declared: Declared) -> str:
     """How many units each arm had in the end."""
     last = look.days[-1]
     each = listed(f"{last.exposed.get(arm, 0):,} in {arm}" for arm in arms_of(look))
     return f"By {day_text(last.day)}, {counted(sum(last.exposed.values()), declared.unit)} had been seen: {each}."
 
 
-def shares_caption(look: Look) -> str:
+def shares_caption(look: InterimResult) -> str:
     """Each arm's share in the end, the share it should have, and the test of that."""
     last, expected = look.days[-1].exposed, _expected(look)
     total = sum(last.values())
@@ -44,7 +44,7 @@ def shares_caption(look: Look) -> str:
     return f"{each}.{test} The grey band is what chance alone leaves only once in 1,000 times, on any one day."
 
 
-def _counts(look: Look, declared: Declared) -> Picture:
+def _counts(look: InterimResult, declared: Declared) -> Picture:
     title = f"{declared.unit.capitalize()}s in each arm, so far"
     caption = counts_caption(look, declared)
     top = max(max(each.exposed.values(), default=0) for each in look.days)
@@ -60,7 +60,7 @@ def _counts(look: Look, declared: Declared) -> Picture:
     return Picture(title, caption, drawing(_SIZE, title, caption, *parts, *lines, *end_labels(ends, x.end + 6, y)))
 
 
-def _shares(look: Look, declared: Declared) -> Picture:
+def _shares(look: InterimResult, declared: Declared) -> Picture:
     title = f"Share of the {declared.unit}s in each arm"
     caption = shares_caption(look)
     expected = _expected(look)
@@ -91,7 +91,7 @@ def _shares(look: Look, declared: Declared) -> Picture:
     return Picture(title, caption, drawing(_SIZE, title, caption, *parts, drawn, *end_labels(ends, x.end + 6, y)))
 
 
-def _band(look: Look, share: float, x: Scale, y: Scale) -> list[str]:
+def _band(look: InterimResult, share: float, x: Scale, y: Scale) -> list[str]:
     upper, lower = [], []
     for day, each in zip(_days(look), look.days, strict=True):
         total = sum(each.exposed.values())
@@ -101,7 +101,7 @@ def _band(look: Look, share: float, x: Scale, y: Scale) -> list[str]:
     return [areas(upper, lower, "chance"), line((x.start, y(share)), (x.end, y(share)), "boundary")]
 
 
-def _range(look: Look, expected: dict[str, float]) -> tuple[float, float]:
+def _range(look: InterimResult, expected: dict[str, float]) -> tuple[float, float]:
     """The shares that the picture holds: those after the first quarter of the days, and the band then."""
     late = look.days[len(look.days) // 4 :]
     shares = [share for each in late for arm in expected if (share := _share(each.exposed, arm)) is not None]
@@ -111,7 +111,7 @@ def _range(look: Look, expected: dict[str, float]) -> tuple[float, float]:
     return max(min([*shares, *ends, 1.0]), 0.0), min(max([*shares, *ends, 0.01]), 1.0)
 
 
-def _expected(look: Look) -> dict[str, float]:
+def _expected(look: InterimResult) -> dict[str, float]:
     """The share that each arm should have; `expected` may be in units or in shares."""
     total = sum(look.srm.expected.values())
     return {arm: value / total for arm, value in look.srm.expected.items() if total and value > 0}
@@ -122,11 +122,11 @@ def _share(exposed: dict[str, int], arm: str) -> float | None:
     return exposed.get(arm, 0) / total if total else None
 
 
-def _days(look: Look) -> list[int]:
+def _days(look: InterimResult) -> list[int]:
     return list(ordinals([each.day for each in look.days]))
 
 
-def _scales(look: Look, shown: tuple[float, float], labels: Iterable[str]) -> tuple[Scale, Scale]:
+def _scales(look: InterimResult, shown: tuple[float, float], labels: Iterable[str]) -> tuple[Scale, Scale]:
     """The scales of a picture with room for `labels` at the right."""
     days = _days(look)
     width, height = _SIZE

@@ -20,7 +20,7 @@ from ftops.display.numbers import (
     places_for,
     trimmed,
 )
-from ftops.experiments.analysis.interim_result import Comparison, Look
+from ftops.experiments.analysis.interim_result import Comparison, InterimResult
 from ftops.experiments.analysis.validity import (
     ANSWERS_BLOCK,
     ANSWERS_WARN,
@@ -66,7 +66,7 @@ class Check:
         return MARKS[self.state]
 
 
-def arms_table(look: Look, models: Mapping[str, str] | None = None) -> Table:
+def arms_table(look: InterimResult, models: Mapping[str, str] | None = None) -> Table:
     """The primary metric in each arm, the baseline first; with its model where that is known."""
     baseline = baseline_of(look)
     rows = []
@@ -88,7 +88,7 @@ def arms_table(look: Look, models: Mapping[str, str] | None = None) -> Table:
     )  # fmt: skip
 
 
-def comparisons_table(look: Look) -> Table:
+def comparisons_table(look: InterimResult) -> Table:
     """Every comparison: effect, interval, the p-value that counts, and what it showed."""
     rows = (
         (
@@ -112,7 +112,7 @@ def comparisons_table(look: Look) -> Table:
     )  # fmt: skip
 
 
-def details_table(look: Look) -> Table:
+def details_table(look: InterimResult) -> Table:
     """How each comparison was made: its test, the level of its interval, and what else is known of it."""
     rows = (
         (
@@ -134,12 +134,12 @@ def details_table(look: Look) -> Table:
     return replace(table, note=f"{note}.")
 
 
-def data_checks(look: Look) -> tuple[Check, ...]:
+def data_checks(look: InterimResult) -> tuple[Check, ...]:
     """Whether the data are sound: the split, who answered, the rows."""
     return (_split(look), *_response(look), _rows(look))
 
 
-def guardrail_checks(look: Look) -> tuple[Check, ...]:
+def guardrail_checks(look: InterimResult) -> tuple[Check, ...]:
     """Each guardrail of each arm: how much worse it may be at most, and the margin."""
     states: dict[str, State] = {"kept": "good", "open": "open", "broken": "bad"}
     return tuple(
@@ -149,7 +149,7 @@ def guardrail_checks(look: Look) -> tuple[Check, ...]:
     )
 
 
-def chances(look: Look) -> tuple[str, ...]:
+def chances(look: InterimResult) -> tuple[str, ...]:
     """For information only: what a flat prior makes of the primary metric; nothing where the data are not sound."""
     if look.verdict == "invalid":
         return ()
@@ -189,7 +189,7 @@ def _worst(comparison: Comparison) -> str:
     return f"at most {percent(max(comparison.worst, 0.0))} worse, {margin}"
 
 
-def _split(look: Look) -> Check:
+def _split(look: InterimResult) -> Check:
     counts = listed(f"{look.srm.units.get(arm, 0):,} in {arm}" for arm in arms_of(look))
     p_value = look.srm.p_value
     if p_value is None:
@@ -203,7 +203,7 @@ def _split(look: Look) -> Check:
     return Check(state, f"Split {words[state]}: {counts} ({p_is(p_value)})")
 
 
-def _response(look: Look) -> tuple[Check, ...]:
+def _response(look: InterimResult) -> tuple[Check, ...]:
     rates = {arm: look.response.rates[arm] for arm in arms_of(look) if arm in look.response.rates}
     if not rates:
         return ()
@@ -221,7 +221,7 @@ def _state(p_value: float, blocks: float, warns: float) -> State:
     return "bad" if p_value < blocks else "open" if p_value < warns else "good"
 
 
-def _rows(look: Look) -> Check:
+def _rows(look: InterimResult) -> Check:
     rows = look.rows
     parts = (
         (rows.faulty, "faulty"), (rows.duplicates, "duplicates"), (rows.conflicting, "of them in conflict"),

@@ -6,7 +6,7 @@ import statistics
 
 from ftops.display.numbers import counted, percent, shortened
 from ftops.display.svg import Picture, Scale, drawing, label, line, tag, ticks
-from ftops.experiments.analysis.interim_result import Comparison, Look
+from ftops.experiments.analysis.interim_result import Comparison, InterimResult
 from ftops.experiments.report.chart_data import Declared, relative_text
 
 _TOP, _BOTTOM = 26, 30
@@ -26,7 +26,7 @@ def outcome(comparison: Comparison) -> str:
             return {"better": "better", "worse": "worse", "open": "not shown"}[comparison.outcome]
 
 
-def forest_picture(look: Look, declared: Declared) -> Picture | None:
+def forest_picture(look: InterimResult, declared: Declared) -> Picture | None:
     """Relative effects of all comparisons; none where fewer than two have one."""
     drawn = [each for each in look.comparisons if each.relative_effect is not None]
     if len(drawn) < 2:
@@ -47,7 +47,7 @@ def forest_reach(comparisons: list[Comparison], declared: Declared) -> float:
     return max([min(max(reaches), 4 * statistics.median(reaches)), *margins, 1e-6]) * 1.08
 
 
-def forest_caption(look: Look, reach: float, declared: Declared) -> str:
+def forest_caption(look: InterimResult, reach: float, declared: Declared) -> str:
     """How to read it, what was shown, and what is not drawn."""
     drawn = [each for each in look.comparisons if each.relative_effect is not None]
     words = [f"{each.arm} in {each.metric} ({each.role}): {outcome(each)}" for each in drawn if _state(each) != "open"]

@@ -10,7 +10,7 @@ from ftops.display.figure import Table
 from ftops.display.numbers import NONE, counted, number, percent
 from ftops.display.table import table_lines
 from ftops.display.text import clean
-from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.analysis.interim_result import InterimResult
 from ftops.experiments.report.chart_data import arms_of
 from ftops.experiments.report.figures import data_checks
 from ftops.experiments.spec.experiment import ExperimentSpec
@@ -24,7 +24,7 @@ BLIND: Final = (
 _SECONDS_A_DAY: Final = 86_400
 
 
-def monitor_text(name: str, spec: ExperimentSpec, look: Look) -> str:
+def monitor_text(name: str, spec: ExperimentSpec, look: InterimResult) -> str:
     """What `monitor_json` says, for people."""
     simulated = " (simulated data)" if look.simulated else ""
     seen = sum(each.exposed for each in look.arms.values())
@@ -35,7 +35,7 @@ def monitor_text(name: str, spec: ExperimentSpec, look: Look) -> str:
     return "\n".join([*(clean(line) for line in lines), "", BLIND])
 
 
-def monitor_json(name: str, spec: ExperimentSpec, look: Look) -> str:
+def monitor_json(name: str, spec: ExperimentSpec, look: InterimResult) -> str:
     """Units, rates and times of each arm, the tests of the data, and how far the target is; undefined figures are null.
 
     `targetReachedOn` is the day on which the arm that is furthest behind has its units, if they go on coming as so far.
@@ -59,7 +59,7 @@ def monitor_json(name: str, spec: ExperimentSpec, look: Look) -> str:
     return as_json(document)
 
 
-def _arm(spec: ExperimentSpec, look: Look, arm: str) -> Json:
+def _arm(spec: ExperimentSpec, look: InterimResult, arm: str) -> Json:
     figures = look.arms[arm]
     return {
         "units": figures.exposed,
@@ -73,7 +73,7 @@ def _arm(spec: ExperimentSpec, look: Look, arm: str) -> Json:
     }
 
 
-def _times(spec: ExperimentSpec, look: Look, arm: str) -> dict[str, dict[str, tuple[float, float, float]]]:
+def _times(spec: ExperimentSpec, look: InterimResult, arm: str) -> dict[str, dict[str, tuple[float, float, float]]]:
     """Quantiles of durations by metric; not of one that decides, as they would say who leads."""
     return {
         each.metric: each.quantiles[arm]
@@ -82,7 +82,7 @@ def _times(spec: ExperimentSpec, look: Look, arm: str) -> dict[str, dict[str, tu
     }
 
 
-def _arms(spec: ExperimentSpec, look: Look) -> Table:
+def _arms(spec: ExperimentSpec, look: InterimResult) -> Table:
     arms = arms_of(look)
     times = {arm: _times(spec, look, arm) for arm in arms}
     columns = sorted({(metric, quantile) for arm in arms for metric, found in times[arm].items() for quantile in found})
@@ -98,7 +98,7 @@ def _arms(spec: ExperimentSpec, look: Look) -> Table:
     return Table((*headings, *titles), tuple(rows), frozenset(range(1, len(headings) + len(titles))))
 
 
-def _span(look: Look) -> tuple[datetime, float] | None:
+def _span(look: InterimResult) -> tuple[datetime, float] | None:
     """The last moment, and the days since the first one; None where all rows are of one moment."""
     if look.first is None or look.last is None:
         return None
@@ -107,12 +107,12 @@ def _span(look: Look) -> tuple[datetime, float] | None:
     return (last, days) if days > 0 else None
 
 
-def _traffic(look: Look) -> float | None:
+def _traffic(look: InterimResult) -> float | None:
     span = _span(look)
     return None if span is None else sum(each.exposed for each in look.arms.values()) / span[1]
 
 
-def _reached(look: Look) -> datetime | None:
+def _reached(look: InterimResult) -> datetime | None:
     """When the target is reached if it goes on as so far; None when it is, and where there is nothing to tell it by."""
     span = _span(look)
     if span is None or not 0 < look.fraction < 1:
@@ -124,7 +124,7 @@ def _reached(look: Look) -> datetime | None:
         return None
 
 
-def _pace(look: Look) -> str:
+def _pace(look: InterimResult) -> str:
     span, traffic, reached = _span(look), _traffic(look), _reached(look)
     if span is None or traffic is None:
         return "no rows yet" if look.first is None else f"all rows are of {look.first}"

@@ -13,7 +13,7 @@ from ftops.display.figure import Figure, Table
 from ftops.display.numbers import NONE, counted, p_is, percent, trimmed
 from ftops.display.pages import harmless, render_page
 from ftops.display.svg import Picture
-from ftops.experiments.analysis.interim_result import Comparison, Look
+from ftops.experiments.analysis.interim_result import Comparison, InterimResult
 from ftops.experiments.record import ExperimentRecord, Phase, Proposal
 from ftops.experiments.report.answer import answer, compared
 from ftops.experiments.report.chart_data import Declared, effect_text, is_ratio, primary, relative_text
@@ -131,7 +131,7 @@ def _ending(record: ExperimentRecord) -> str:
     return f"{record.status.phase.capitalize()} on {ended.ended_at[:10]}{verdict}: {ended.reason.rstrip('.')}.{won}"
 
 
-def _figures(record: ExperimentRecord, look: Look, declared: Declared) -> Iterator[Figure]:
+def _figures(record: ExperimentRecord, look: InterimResult, declared: Declared) -> Iterator[Figure]:
     main = [each for each in primary(look) if look.winner in (None, each.baseline, each.arm)]
     if len(main) == 1 and main[0].effect is not None and look.verdict != "invalid":
         each = main[0]
@@ -156,7 +156,7 @@ def _figures(record: ExperimentRecord, look: Look, declared: Declared) -> Iterat
     yield Figure("Data", sound, f"{look.rows.kept:,} of {counted(look.rows.read, 'row')} count")
 
 
-def _pace(record: ExperimentRecord, look: Look, declared: Declared) -> str:
+def _pace(record: ExperimentRecord, look: InterimResult, declared: Declared) -> str:
     """How many units were seen, and how long it may still take."""
     seen = f"{counted(sum(each.exposed for each in look.arms.values()), declared.unit)} seen"
     weights = [arm.weight for arm in record.status.phases[record.status.current].arms.values() if arm.weight > 0]
@@ -240,7 +240,7 @@ def _effect(comparison: Comparison, several: bool) -> str:
     return f"{comparison.arm}: {effect_words(comparison)}" if several else effect_words(comparison)
 
 
-def _origin(record: ExperimentRecord, look: Look | None) -> Iterator[tuple[str, str]]:
+def _origin(record: ExperimentRecord, look: InterimResult | None) -> Iterator[tuple[str, str]]:
     yield "experiment", record.status.digest
     if record.status.input_commit:
         yield "commit of the specs", record.status.input_commit

@@ -10,7 +10,7 @@ from ftops.display.numbers import percent
 from ftops.display.table import table_lines
 from ftops.display.terminal import Style, paint
 from ftops.display.text import clean
-from ftops.experiments.analysis.interim_result import Look
+from ftops.experiments.analysis.interim_result import InterimResult
 from ftops.experiments.report.answer import answer
 from ftops.experiments.report.figures import (
     Check,
@@ -32,7 +32,7 @@ _TONES: Final[dict[Tone, Style]] = {
 _STATES: Final = {"good": Style.GREEN, "open": Style.YELLOW, "bad": Style.RED, "info": Style.PLAIN}
 
 
-def look_text(name: str, look: Look, *, color: bool = False) -> str:
+def look_text(name: str, look: InterimResult, *, color: bool = False) -> str:
     """The verdict in a line, the reasons, the figures of the arms and of every comparison, and whether the data are sound."""
     found = answer(look)
     simulated = " (simulated data)" if look.simulated else ""
@@ -51,7 +51,7 @@ def look_text(name: str, look: Look, *, color: bool = False) -> str:
     return "\n".join(lines)
 
 
-def look_json(name: str, look: Look) -> str:
+def look_json(name: str, look: InterimResult) -> str:
     """The whole look for programs; a figure that is undefined is null."""
     return as_json({"formatVersion": FORMAT_VERSION, "experiment": name, **look.model_dump(mode="json", by_alias=True)})
 
@@ -61,6 +61,6 @@ def _check_lines(checks: Iterable[Check], color: bool) -> Iterator[str]:
         yield f"  {paint(each.mark, _STATES[each.state], color)} {clean(each.text)}"
 
 
-def _when(look: Look) -> str:
+def _when(look: InterimResult) -> str:
     span = f", from {look.first} to {look.last}" if look.first and look.last else ""
     return clean(f" at look {look.number}{span}, {percent(look.fraction, 0)} of the target")

@@ -20,9 +20,9 @@ from ftops.index.update import update_index
 from ftops.plan.address import Address
 from ftops.plan.apply_events import (
     Applied,
+    ApplyEvent,
     ChangeEnded,
     DataProgress,
-    News,
     Notice,
     StepBegan,
     StepEnded,
@@ -33,7 +33,7 @@ from ftops.plan.observed import Observed
 from ftops.plan.steps import AddMerged, LabelVersion, RegisterVersion, Resume, Train
 from ftops.reconcile.apply.commit import commit
 from ftops.reconcile.apply.doers import DOERS
-from ftops.reconcile.apply.parallel import is_wide, together
+from ftops.reconcile.apply.parallel import has_parallel_jobs, together
 from ftops.reconcile.write_back import WriteBack
 from ftops.resources.project import FromEnvironment
 from ftops.resources.work import Work, blocking
@@ -43,9 +43,9 @@ from ftops.store.store import open_store
 
 __all__ = [
     "Applied",
+    "ApplyEvent",
     "ChangeEnded",
     "DataProgress",
-    "News",
     "Notice",
     "StepBegan",
     "StepEnded",
@@ -60,7 +60,7 @@ def apply(
     workspace: Workspace,
     observed: Observed,
     results_folder: Path | None,
-    tell: Callable[[News], None],
+    emit: Callable[[ApplyEvent], None],
     resume: Mapping[Address, Resume] | None = None,
 ) -> Applied:
     """How every change of `plan` ended.
@@ -73,7 +73,7 @@ def apply(
     trailers = _trailers(plan, observed)
     with store.exclusive(), Journal.open(store.journal) as journal:
         if (cut := interrupted(store.journal)) is not None:
-            tell(Notice(f"the last apply was cut off ({_steps(cut)}); this one goes on from what it left"))
+            emit(Notice(f"the last apply was cut off ({_steps(cut)}); this one goes on from what it left"))
         if workspace.repository is not None and results_folder is None:
             heal(workspace.repository)
         write_back = WriteBack.open(workspace, results_folder, trailers)
@@ -85,7 +85,7 @@ def apply(
             changes,
             write_back.records,
             journal,
-            tell,
+            emit,
             partial(commit, write_back),
             resume or {},
         )
@@ -96,9 +96,9 @@ def apply(
             changes_ended = tuple(_all(work, plan))
         finally:
             if left := tracking.flush(store.root):
-                tell(Notice(str(left)))
+                emit(Notice(str(left)))
         if results_folder is None and (lacks := update_index(workspace)):
-            tell(Notice(lacks))
+            emit(Notice(lacks))
         return Applied(changes_ended, pushed=write_back.complete, written=write_back.written)
 
 
@@ -139,7 +139,7 @@ def _tracking_uri(workspace: Workspace) -> str:
 def _all(work: Work, plan: Plan) -> Iterator[ChangeEnded]:
     """Each change in the plan's order, or trainings together where runners allow that. One that fails takes with it what needs
     it, and nothing else."""
-    if is_wide(work, plan):
+    if has_parallel_jobs(work, plan):
         yield from together(work, plan, _one)
         return
     bad: set[Address] = set()
@@ -150,7 +150,7 @@ def _all(work: Work, plan: Plan) -> Iterator[ChangeEnded]:
         ended = ChangeEnded(change.address, because=because) if because else _one(work, change)
         if not ended.ok:
             bad.add(change.address)
-        work.tell(ended)
+        work.emit(ended)
         yield ended
 
 
@@ -160,10 +160,10 @@ def _one(work: Work, change: Change) -> ChangeEnded:
         for step in change.steps:
             work.pause(0)
             began = time.monotonic()
-            work.tell(StepBegan(change.address, step))
+            work.emit(StepBegan(change.address, step))
             with work.journal.step(type(step).__name__, {"address": str(change.address), "digest": change.digest}):
                 detail = DOERS[type(step)](work, change, step)
-            work.tell(StepEnded(change.address, step, time.monotonic() - began, detail))
+            work.emit(StepEnded(change.address, step, time.monotonic() - began, detail))
     except FtopsError as error:
         return ChangeEnded(change.address, error.diagnostics, error.exit_code)
     return ChangeEnded(change.address)

@@ -18,11 +18,11 @@ from ftops.training.sweep.chosen import stands_for
 One = Callable[[Work, Change], ChangeEnded]
 
 
-class _Over(BaseException):
+class _Interrupted(BaseException):
     """The apply was interrupted: who follows a training leaves it. No Exception, so that the journal takes it for a kill."""
 
 
-class _Turn:
+class _Baton:
     """One of several threads works at a time; while it only waits for a job it is another one's turn."""
 
     def __init__(self) -> None:
@@ -36,20 +36,20 @@ class _Turn:
         self._lock.release()
 
     def pause(self, seconds: float) -> None:
-        """Waits so long, while others work. Raises _Over after `end`."""
+        """Waits so long, while others work. Raises _Interrupted after `end`."""
         self._lock.release()
         try:
             over = self._over.wait(seconds)
         finally:
             self._lock.acquire()
         if over:
-            raise _Over
+            raise _Interrupted
 
     def end(self) -> None:
         self._over.set()
 
 
-def is_wide(work: Work, plan: Plan) -> bool:
+def has_parallel_jobs(work: Work, plan: Plan) -> bool:
     """Whether the plan has jobs of which several may go on at once."""
     with_jobs = [change for change in plan.changes if _jobs(change)]
     return len(with_jobs) > 1 and any(_runner(work, change)[1] for change in with_jobs)
@@ -60,7 +60,7 @@ def together(work: Work, plan: Plan, one: One) -> Iterator[ChangeEnded]:
 
     A change begins when what it needs is done; where that failed, it is skipped.
     """
-    turn = _Turn()
+    turn = _Baton()
     waiting = [change for change in plan.changes if not change.is_noop]
     going: dict[Future[ChangeEnded], Change] = {}
     bad: set[Address] = set()
@@ -73,7 +73,7 @@ def together(work: Work, plan: Plan, one: One) -> Iterator[ChangeEnded]:
         if not ended.ok:
             bad.add(ended.address)
         with turn:
-            work.tell(ended)
+            work.emit(ended)
         return ended
 
     with ThreadPoolExecutor(max(len(waiting), 1)) as pool:

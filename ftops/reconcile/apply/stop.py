@@ -84,9 +84,9 @@ def _end(workspace: Workspace, run: Run, grace: float, asked: Callable[[], None]
         if executor.stop(handle, grace):
             asked()
         deadline = time.monotonic() + grace + KILL_SECONDS
-        while not _has_ended(sight := executor.observe([handle])[handle]):
+        while not _has_ended(status := executor.observe([handle])[handle]):
             if time.monotonic() > deadline:
-                reason = sight.reason if isinstance(sight, Unreachable) else "it does not end"
+                reason = status.reason if isinstance(status, Unreachable) else "it does not end"
                 raise ExternalError(Diagnostic(f"{_words(run)} was asked to end, but {reason}"))
             time.sleep(POLL_SECONDS)
         # A follower collects and forgets it itself.
@@ -94,10 +94,10 @@ def _end(workspace: Workspace, run: Run, grace: float, asked: Callable[[], None]
             executor.forget(handle)
 
 
-def _has_ended(sight: protocol.Sight) -> bool:
-    if isinstance(sight, Observation):
-        return not sight.state.going_on or sight.state is JobState.UNKNOWN
-    return not isinstance(sight, Unreachable)
+def _has_ended(status: protocol.JobStatus) -> bool:
+    if isinstance(status, Observation):
+        return not status.state.going_on or status.state is JobState.UNKNOWN
+    return not isinstance(status, Unreachable)
 
 
 def _runner(workspace: Workspace, run: Run) -> Runner:

@@ -16,7 +16,7 @@ _DOTS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Glyphs:
     """What a curve is drawn with."""
 
     columns: int
@@ -29,11 +29,11 @@ class Look:
     floor: str
 
 
-FINE: Final = Look(2, 4, "●", "┤", "│", "└", "─")
-PLAIN: Final = Look(1, 1, "o", "+", "|", "+", "-")
+FINE: Final = Glyphs(2, 4, "●", "┤", "│", "└", "─")
+PLAIN: Final = Glyphs(1, 1, "o", "+", "|", "+", "-")
 
 
-def curve_lines(line: Series, marks: Series | None, width: int, look: Look = FINE) -> Iterator[str]:
+def curve_lines(line: Series, marks: Series | None, width: int, glyphs: Glyphs = FINE) -> Iterator[str]:
     """`line` as a curve and each of `marks` as a mark, in HEIGHT rows and an axis, no wider than `width` characters.
 
     A column has the mean of the values that fall into it.
@@ -48,21 +48,21 @@ def curve_lines(line: Series, marks: Series | None, width: int, look: Look = FIN
 
     def place(point: Point) -> tuple[int, int]:
         """Column and row, in dots."""
-        across, down = cells * look.columns - 1, HEIGHT * look.rows - 1
+        across, down = cells * glyphs.columns - 1, HEIGHT * glyphs.rows - 1
         return (
             round((point.at - first) / ((last - first) or 1) * across),
             round((high - point.value) / ((high - low) or 1) * down),
         )
 
     rows = [[" "] * cells for _ in range(HEIGHT)]
-    _draw(rows, [place(point) for point in _points(line.thinned(cells * look.columns))], look)
+    _draw(rows, [place(point) for point in _points(line.thinned(cells * glyphs.columns))], glyphs)
     for column, row in (place(point) for point in _points(marks)) if marks else ():
-        rows[row // look.rows][column // look.columns] = look.mark
+        rows[row // glyphs.rows][column // glyphs.columns] = glyphs.mark
     for index, cells_of in enumerate(rows):
         text = labels.get(index, "")
-        yield f"{text:>{margin}} {look.tick if text else look.side}{''.join(cells_of)}".rstrip()
+        yield f"{text:>{margin}} {glyphs.tick if text else glyphs.side}{''.join(cells_of)}".rstrip()
     ends = f"{first:,.0f}", f"{last:,.0f}"
-    yield f"{'':>{margin}} {look.corner}{look.floor * cells}"
+    yield f"{'':>{margin}} {glyphs.corner}{glyphs.floor * cells}"
     yield f"{'':>{margin}}  {ends[0]}{ends[1]:>{max(cells - len(ends[0]), 1)}}"
 
 
@@ -70,7 +70,7 @@ def _points(series: Series) -> Iterator[Point]:
     return map(Point, series.at, series.values)
 
 
-def _draw(rows: list[list[str]], places: list[tuple[int, int]], look: Look) -> None:
+def _draw(rows: list[list[str]], places: list[tuple[int, int]], glyphs: Glyphs) -> None:
     """A line through places, unbroken: between two of them it is drawn straight."""
     dots = set(places)
     for (left, before), (right, after) in pairwise(places):
@@ -79,7 +79,7 @@ def _draw(rows: list[list[str]], places: list[tuple[int, int]], look: Look) -> N
             dots.add((left + (right - left) * step // length, before + (after - before) * step // length))
     found: dict[tuple[int, int], int] = {}
     for column, row in dots:
-        cell = row // look.rows, column // look.columns
-        found[cell] = found.get(cell, 0) | _DOTS[row % look.rows][column % look.columns]
+        cell = row // glyphs.rows, column // glyphs.columns
+        found[cell] = found.get(cell, 0) | _DOTS[row % glyphs.rows][column % glyphs.columns]
     for (row, column), bits in found.items():
-        rows[row][column] = chr(0x2800 + bits) if look is FINE else "*"
+        rows[row][column] = chr(0x2800 + bits) if glyphs is FINE else "*"

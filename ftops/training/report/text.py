@@ -19,7 +19,7 @@ from ftops.plan.sweep_choice import Choice
 from ftops.training.axolotl.metrics import better
 from ftops.training.metrics import Checkpoints, RunView, SavedCheckpoint, Series
 from ftops.training.record import Attempt
-from ftops.training.report.curve_text import FINE, Look, curve_lines
+from ftops.training.report.curve_text import FINE, Glyphs, curve_lines
 from ftops.training.report.documents import answers_lines
 from ftops.training.report.sweep import sweep_tree
 
@@ -30,12 +30,12 @@ SPEED: Final = "tokens_per_second"
 MEMORY: Final = ("memory/max_allocated_gib", "memory/max_resident_gib")
 
 
-def run_text(view: RunView, *, width: int = 80, color: bool = False, look: Look = FINE) -> str:
+def run_text(view: RunView, *, width: int = 80, color: bool = False, glyphs: Glyphs = FINE) -> str:
     """What is known of a run, fitted to a terminal of `width` columns."""
     lines = [headline(view, color=color), *(f"  {clean(each)}" for each in _about(view))]
     if (loss := view.curves.get("loss")) is not None:
-        lines += ["", *curve_lines(loss, view.curves.get("eval_loss"), min(width, WIDEST), look)]
-    said = [*_losses(view, look), *_figures(view)]
+        lines += ["", *curve_lines(loss, view.curves.get("eval_loss"), min(width, WIDEST), glyphs)]
+    said = [*_losses(view, glyphs), *_figures(view)]
     lines += ["", *(f"  {clean(each)}" for each in said)] if said else []
     lines += ["", "Attempts", *table_lines(attempts_table(view))]
     if view.checkpoints is not None and view.checkpoints.saved:
@@ -69,9 +69,9 @@ def _about(view: RunView) -> Iterator[str]:
         )
 
 
-def _losses(view: RunView, look: Look) -> Iterator[str]:
+def _losses(view: RunView, glyphs: Glyphs) -> Iterator[str]:
     """The losses in words; the mark of the evaluations is explained where there are some."""
-    names = {"loss": "loss", "eval_loss": f"{look.mark} loss on the validation split"}
+    names = {"loss": "loss", "eval_loss": f"{glyphs.mark} loss on the validation split"}
     for key, title in names.items():
         if (series := view.curves.get(key)) is not None:
             lowest = series.best("min")

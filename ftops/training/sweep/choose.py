@@ -28,9 +28,9 @@ def choose_member(work: Work, change: Change, step: Choose) -> str:
     if found.best is not None:
         return choice_text(found)
     try:
-        work.tell(Notice(work.commit(work, change)))
+        work.emit(Notice(work.commit(work, change)))
     except ExternalError as error:  # must not hide why nothing is chosen
-        work.tell(Notice(f"that nothing is chosen could not be recorded: {error}"))
+        work.emit(Notice(f"that nothing is chosen could not be recorded: {error}"))
     raise RunFailed(_nothing(sweep, found))
 
 
