@@ -78,6 +78,47 @@ def test_every_module_says_what_it_is(path):
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
+PROSE = {"hint", "note", "advice", "reason", "summary"}
+"""What variables and fields of sentences for people are called."""
+TAKEN_APART = {
+    "startswith",
+    "endswith",
+    "replace",
+    "removeprefix",
+    "removesuffix",
+    "partition",
+    "rpartition",
+    "split",
+    "find",
+}
+
+
+def decisions_by_prose(source):
+    """The lines that read what is written for people, or change it: by a method of its text, or by what it contains."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name) | ast.Attribute(attr=name), attr=method)):
+                taken = name in PROSE and method in TAKEN_APART
+            case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id=name) | ast.Attribute(attr=name)]):
+                taken = name in PROSE
+            case _:
+                taken = False
+        if taken:
+            yield ast.unparse(node)
+
+
+def test_nothing_decides_by_words_for_people():
+    found = [(name_of(path), each) for path in MODULES for each in decisions_by_prose(path.read_text())]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "planted", ["note.startswith('waits')", "change.hint.replace('NAME', name)", "'waits' in each.note"]
+)
+def test_a_planted_decision_by_words_is_found(planted):
+    assert [*decisions_by_prose(f"def f():\n    return {planted}")] == [planted]
+
+
 # ------------------------------------------------------------------------------- one reader and writer of files
 
 ALONE = {

@@ -22,9 +22,15 @@ def store(tmp_path):
     return stores.open_store(tmp_path / ".ftops")
 
 
+RUNNERS = {"local": lambda _: LOCAL, "docker": lambda request: request.getfixturevalue("docker").runner()}
+"""A runner of each executor, by what this machine can start for it."""
+
+
 @pytest.fixture(params=sorted(EXECUTORS))
 def runner(request):
-    return LOCAL if request.param == "local" else request.getfixturevalue("docker").runner()
+    made = RUNNERS[request.param](request)
+    assert made.executor == request.param
+    return made
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from ftops.cli import ftops
 from ftops.errors import SpecError, UsageError
 from ftops.specs import load
+from ftops.specs.import_axolotl import import_config
+from tests.test_trainer_keys import SNAPSHOT
 
 LEAST = {
     "base_model": "Qwen/Qwen3-0.6B",
@@ -213,6 +215,36 @@ def test_what_cannot_be_said_is_refused(keys, summary):
     found = refused({**LEAST, **keys})
     assert any(summary in each for each in found), found
     assert len(found) <= 2, found
+
+
+ROWS = json.loads(SNAPSHOT.read_text())["models"]["SFTDataset"]
+ANYTHING = (True, 5, -1, 1.5, "x", "", [], [[1]], [None], ["x"], [{"a": 1}], {}, {"a": 1}, {"field_instruction": "a"})
+
+
+@pytest.mark.parametrize("kind", ["alpaca", "chat_template", "completion"])
+def test_no_value_of_any_key_surprises(kind):
+    entry = {"path": "rows.jsonl", "type": kind}
+    for key in ROWS:
+        for value in ANYTHING:
+            import_config({**LEAST, "datasets": [{**entry, key: value}]}, "x", lambda path: False)
+    for key in (
+        "datasets",
+        "test_datasets",
+        "val_set_size",
+        "adapter",
+        "rl",
+        "base_model",
+        "save_steps",
+        "saves_per_epoch",
+    ):
+        for value in ANYTHING:
+            import_config({**LEAST, "datasets": [entry], key: value}, "x", lambda path: False)
+
+
+def test_a_type_with_fields_of_its_own_is_refused_with_its_place():
+    assert refused({**LEAST, "datasets": [{"path": "rows.jsonl", "type": {"field_instruction": "q"}}]}) == [
+        "rows of type {'field_instruction': 'q'} are not known"
+    ]
 
 
 def test_a_file_is_written_once():

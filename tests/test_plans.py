@@ -28,10 +28,10 @@ import yaml
 
 from ftops.display.text import shown
 from ftops.errors import Diagnostic, PlanError
-from ftops.plan.details import TrainingDetails
+from ftops.plan.details import TrainingDetails, duration_text
 from ftops.plan.observed import Observed, Source
 from ftops.plan.run import Run, RunState, run_id
-from ftops.plan.step_text import estimate_text, step_text
+from ftops.plan.step_text import step_text
 from ftops.reconcile.planner import make_plan
 from ftops.training.spec.training_run import run_address
 from tests.outcomes import applied, read, recorded
@@ -124,7 +124,7 @@ class Case:
             "advice": [self.told(each) for each in change.advice],
             "estimate": ""
             if (estimate := change.details_of(TrainingDetails).estimate) is None
-            else self.told(estimate_text(estimate)),
+            else self.told(duration_text(estimate)),
         }
         return {key: value for key, value in full.items() if value}
 

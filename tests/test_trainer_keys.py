@@ -19,6 +19,7 @@ from ftops.training.axolotl.keys import (
     RETIRED,
     check_config,
     check_hyperparameters,
+    check_whole,
     owner,
     plugins_for,
 )
@@ -152,6 +153,18 @@ def test_every_owned_or_retired_key_is_a_real_mistake_to_make():
     known = json.loads(SNAPSHOT.read_text())["keys"]
     aliases = {alias for entry in known.values() for alias in entry.get("alias", ())}
     assert [key for key in OWNED if key not in known and key not in aliases] == []
+
+
+ANYTHING = (True, 5, -1, 1.5, "x", "", None, [], [[1]], [None], ["x"], [{"a": 1}], {}, {"a": 1}, {"a": [1]})
+
+
+@pytest.mark.parametrize("check", [check_config, check_hyperparameters, check_whole])
+def test_no_value_of_any_key_surprises(check):
+    tree = json.loads(SNAPSHOT.read_text())
+    keys = {*tree["keys"], *RETIRED, *OWNED, *(key for each in tree["plugins"].values() for key in each)}
+    for key in keys:
+        for value in ANYTHING:
+            assert all(fault.summary for fault in check({key: value})), (key, value)
 
 
 @pytest.mark.parametrize("key", [*RETIRED, "unsloth_lora_mlp", "flash_attention", "dataset_processes"])

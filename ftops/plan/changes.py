@@ -16,12 +16,6 @@ from ftops.plan.details import Details, SweepDetails
 from ftops.plan.run import run_id
 from ftops.plan.steps import Step
 
-# --------------------------------------------------------------------------------------------------- runs
-
-
-# ------------------------------------------------------------------------------------------------- changes
-
-
 D = TypeVar("D", bound=Details)
 
 
@@ -51,6 +45,10 @@ class Reason:
     field: str
     before: Json
     after: Json
+
+
+RERUN: Final = Reason("rerun", None, "asked for")
+"""Why a training is done again that is done already."""
 
 
 class NoteKind(StrEnum):
@@ -159,9 +157,3 @@ class Plan:
     @property
     def has_changes(self) -> bool:
         return any(not change.is_noop for change in self.changes)
-
-
-# ------------------------------------------------------------------------------------------------ observed
-
-
-RERUN: Final = Reason("rerun", None, "asked for")

@@ -19,8 +19,7 @@ from ftops.display.text import escape, masked
 from ftops.errors import Diagnostic, PlanError, Severity
 from ftops.plan.address import FORMAT_VERSION, Address
 from ftops.plan.changes import RERUN, Action, Change, ChangeClass, Note, NoteKind, Plan, Reason, Seal
-from ftops.plan.details import DatasetDetails, Details, RowChanges, TrainingDetails
-from ftops.plan.estimates import Cost, Estimate, Range
+from ftops.plan.details import DETAILS, Details
 from ftops.plan.step_text import counts
 from ftops.plan.steps import STEPS, Step
 
@@ -128,7 +127,7 @@ def _diagnostic(diagnostic: Diagnostic) -> Json:
 
 
 def _change(change: Change) -> Json:
-    training = change.details_of(TrainingDetails)
+    # Every change says what it would take, also where that is nothing.
     tree = {
         "address": str(change.address),
         "action": change.action.value,
@@ -139,17 +138,11 @@ def _change(change: Change) -> Json:
         "steps": [_step(each) for each in change.steps],
         "needs": [str(each) for each in change.needs],
         "note": masked(change.note),
-        "estimate": None if training.estimate is None else dataclasses.asdict(training.estimate),
-        "cost": None if training.cost is None else _cost(training.cost),
+        "estimate": None,
+        "cost": None,
         "digest": change.digest,
     }
-    match change.details_of(DatasetDetails).rows:
-        case None:
-            return tree
-        case RowChanges() as rows:
-            return tree | {"rows": dataclasses.asdict(rows)}
-        case why:
-            return tree | {"rows": {"notCompared": masked(why)}}
+    return tree | masked(change.details_of(Details).as_json())
 
 
 def _seal(seal: Seal) -> Json:
@@ -186,44 +179,10 @@ def _change_from(tree: Json, place: str) -> Change:
 
 def _details_from(tree: Json, place: str) -> Details | None:
     """What is shown of the details; neither inputs nor the member of a sweep are in a saved plan."""
-    if (rows := _rows_from(tree.get("rows"), f"{place}.rows")) is not None:
-        return DatasetDetails(rows=rows)
-    estimate = _estimate_from(tree.get("estimate"), place)
-    cost = _cost_from(tree.get("cost"), f"{place}.cost")
-    return None if estimate is None and cost is None else TrainingDetails(estimate=estimate, cost=cost)
-
-
-def _rows_from(tree: Json, place: str) -> RowChanges | str | None:
-    if tree is None:
-        return None
-    if "notCompared" in _typed(tree, dict, place):
-        return str(_member(tree, "notCompared", str, place))
-    return RowChanges(*(_member(tree, each.name, int, place) for each in dataclasses.fields(RowChanges)))
-
-
-def _cost(cost: Cost) -> Json:
-    return {_camel(name): value for name, value in dataclasses.asdict(cost).items()}
-
-
-def _cost_from(tree: Json, place: str) -> Cost | None:
-    if tree is None:
-        return None
-    memory = _member(_typed(tree, dict, place), "memory", dict, place)
-    whole = {name: _member(tree, name, int, place) for name in ("parameters", "trainable", "gpus", "disk")}
-    maybe = {name: _member(tree, name, (int, type(None)), place) for name in ("steps", "measured")}
-    return Cost(
-        memory=Range(*(_member(memory, each.name, int, f"{place}.memory") for each in dataclasses.fields(Range))),
-        like=_member(tree, "like", (str, type(None)), place),
-        **whole,
-        **maybe,
-    )
-
-
-def _estimate_from(tree: Json, place: str) -> Estimate | None:
-    if tree is None:
-        return None
-    seconds = _member(_typed(tree, dict, place), "seconds", (int, float), place)
-    return Estimate(seconds, _member(tree, "like", str, place))
+    try:
+        return next((found for kind in DETAILS.values() if (found := kind.from_json(tree)) is not None), None)
+    except ValueError as error:
+        _wrong(f"{place}: {error}")
 
 
 def _reason_from(tree: Json, place: str) -> Reason:

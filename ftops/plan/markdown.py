@@ -9,14 +9,11 @@ from typing import Final
 from ftops.display.text import clean, shown
 from ftops.errors import Diagnostic, Severity
 from ftops.plan.changes import Change, Plan, Reason
-from ftops.plan.details import DatasetDetails, TrainingDetails
+from ftops.plan.details import Details
 from ftops.plan.step_text import (
     SYMBOLS,
-    cost_lines,
-    estimate_text,
     noteworthy,
     nothing_to_do,
-    rows_text,
     step_text,
     summary,
 )
@@ -73,13 +70,8 @@ def _row(change: Change) -> str:
     why = [_reason(each) for each in change.reasons[:MOST_REASONS]]
     if len(change.reasons) > MOST_REASONS:
         why.append(f"and {len(change.reasons) - MOST_REASONS} more fields")
-    if (rows := change.details_of(DatasetDetails).rows) is not None:
-        why.append(code(rows_text(rows)))
-    training = change.details_of(TrainingDetails)
-    if training.estimate is not None:
-        why.append(code(estimate_text(training.estimate)))
-    if training.cost is not None:
-        why += map(code, cost_lines(training.cost))
+    details = change.details_of(Details)
+    why += map(code, (*details.reasons, *details.outlook))
     if change.note:
         why.append(code(change.note[:1000]))
     kind = "unchanged" if change.is_noop else f"{change.action.value}, {change.change_class.value}"

@@ -61,8 +61,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DatasetState:
-    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows`: see `Change`;
-    `train_rows` are those of its train split."""
+    """What the record of a data set says. `pruned`: its prepared rows were removed on purpose. `same_rows` are the digests that
+    it had before with the same rows: see `DatasetDetails`. `train_rows` are those of its train split."""
 
     digest: str
     inputs: Json

@@ -10,15 +10,12 @@ from ftops.display.text import clean, shown
 from ftops.errors import Diagnostic, Severity
 from ftops.plan.address import Address
 from ftops.plan.changes import Action, Change, Plan, Reason
-from ftops.plan.details import DatasetDetails, TrainingDetails
+from ftops.plan.details import Details
 from ftops.plan.resolved import Resolved
 from ftops.plan.step_text import (
     SYMBOLS,
-    cost_lines,
-    estimate_text,
     noteworthy,
     nothing_to_do,
-    rows_text,
     step_text,
     summary,
 )
@@ -81,14 +78,9 @@ def _change(change: Change, color: bool) -> Iterator[str]:
     yield f"{symbol} {paint(clean(str(change.address)), Style.BOLD, color)}: {what}"
     if not change.is_noop:
         yield from (f"      {_reason(each)}" for each in change.reasons)
-        if (rows := change.details_of(DatasetDetails).rows) is not None:
-            yield f"      {rows_text(rows)}"
+        yield from (f"      {each}" for each in change.details_of(Details).reasons)
         yield from (f"      {number}. {step_text(each)}" for number, each in enumerate(change.steps, 1))
-    training = change.details_of(TrainingDetails)
-    if training.estimate is not None:
-        yield f"      {estimate_text(training.estimate)}"
-    if training.cost is not None:
-        yield from (f"      {line}" for line in cost_lines(training.cost))
+    yield from (f"      {each}" for each in change.details_of(Details).outlook)
     if change.note:
         yield f"      {clean(change.note)}"
 

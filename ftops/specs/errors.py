@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from ftops.digests import Json
 from ftops.documents.yaml_positions import ABSENT, NUMBER, Path, child
-from ftops.errors import did_you_mean
+from ftops.errors import did_you_mean, nearest
 from ftops.plan.address import API_VERSION
 from ftops.resources.fields import NAME_PATTERN, SEMVER_PATTERN
 from ftops.specs.kinds import declared
@@ -144,8 +144,8 @@ def _word(kind: str, error: ErrorDetails, place: _Place) -> Fault:
     if expected is None:
         return Fault(path, here + error["msg"][:1].lower() + error["msg"][1:])
     if name == "literal_error" and isinstance(place.value, str):
-        hint = did_you_mean(place.value, _choices(kind, path))
-        hint = hint if hint.startswith("did you") else ""
+        match = nearest(place.value, _choices(kind, path))  # the others are named by what is expected
+        hint = "" if match is None else f"did you mean {match!r}?"
     else:
         hint = _hint(expected, place.value)
     return Fault(path, f"{here}expected {expected}, found {found(place.value)}", hint)

@@ -144,7 +144,8 @@ class _Reading(NamedTuple):
 
 def _datasets(tree: Mapping[str, Json], found: Imported) -> list[dict[str, Json]]:
     """A data set for each way in which files are read: never none, so that all else can be looked at too."""
-    entries = [each for each in tree.get("datasets") or () if isinstance(each, dict)]
+    named = tree.get("datasets")
+    entries = [each for each in named if isinstance(each, dict)] if isinstance(named, list) else []
     files: dict[_Reading, list[str]] = {}
     for index, entry in enumerate(entries):
         paths, reading = _entry(index, entry, found)
@@ -181,7 +182,7 @@ def _entry(index: int, entry: Mapping[str, Json], found: Imported) -> tuple[list
             hint = f"name a file ({', '.join(FORMATS)}): what lies on the hub is fetched first, and versioned with DVC"
             found.faults.append(KeyFault((*place, "path"), f"{path} is no file of rows", hint))
     kind = entry.get("type")
-    if kind not in _SHAPES:
+    if not isinstance(kind, str) or kind not in _SHAPES:
         hint = f"ftops writes rows for {', '.join(_SHAPES)}"
         found.faults.append(KeyFault((*place, "type"), f"rows of type {kind!r} are not known", hint))
     for key in sorted(entry.keys() - _READ_BY_FTOPS):

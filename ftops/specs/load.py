@@ -183,7 +183,7 @@ class Loading:
         try:
             resource = models()[kind].model_validate_json(text, by_alias=True, by_name=False)
         except ValidationError as error:
-            for fault in _plainer(faults(kind, tree, error)):
+            for fault in _plainer(faults(kind, tree, error), tree):
                 self._report(document, fault, address, kind)
         else:
             self.digests[resource.address] = hashlib.sha256(text).hexdigest()
@@ -212,10 +212,10 @@ def merged(defaults: Json, spec: Json) -> Json:
     return defaults | {key: merged(defaults.get(key), value) for key, value in spec.items()}
 
 
-def _plainer(all_faults: Iterable[Fault]) -> Iterator[Fault]:
+def _plainer(all_faults: Iterable[Fault], tree: Json) -> Iterator[Fault]:
     """A version of the format that is not ours explains itself by more than the one text that was expected."""
     for fault in all_faults:
-        if fault.path == ("apiVersion",) and "found" in fault.summary:
+        if fault.path == ("apiVersion",) and "apiVersion" in tree:
             hint = f"this ftops reads {API_VERSION}; for a newer format, install a newer ftops"
             yield Fault(fault.path, fault.summary, hint)
         else:

@@ -8,7 +8,7 @@
 6. It is a pure function of the rows: no files, no clock, no chance; the rows may come in any batches.
 7. Arrow and numpy are imported inside `run`, because every command loads the parameters and few look at rows.
 8. It says what else is to be said of it by what it overrides of `DataCheck`; no check imports another one.
-9. A line in `CLASSES` below, and nothing anywhere else. The order in a spec is the order of running.
+9. A line in `CLASSES` below, and in the contract `checks` of `pyproject.toml`. The order in a spec is the order of running.
 10. `version` is raised when the same rows and parameters would give another result.
 11. Tests: what it must find, what it must leave alone, and its laws (`tests/test_checks_lengths.py`).
 """

@@ -80,18 +80,26 @@ _SWITCHES: Final = ("comet", "mlflow", "otel_metrics", "ray", "trackio", "wandb"
 _REMOTE_PLUGINS: Final = ("hatchery", "lm_eval", "nemo_gym", "spectrum", "swanlab")
 """Plugins that download, or send the training elsewhere: a spec can't turn them on."""
 
+_REFUSED: Final = (
+    "dpo_generate_during_eval",
+    "dpo_norm_loss",
+    "dpo_use_logits_to_keep",
+    "flash_attn_rms_norm",
+    "rpo_alpha",
+    "s2_attention",
+)
+"""Keys that Axolotl knows only to refuse them."""
+_LEAVE_OUT: Final = "Axolotl refuses it: leave it out"
+
 RETIRED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(_REFUSED, _LEAVE_OUT),
     "adam_eps": "use `adam_epsilon`",
     "bnb_4bit_compute_dtype": "use `bnb_config_kwargs: {bnb_4bit_compute_dtype: …}`",
     "dpo_beta": "use `rl_beta`",
-    "dpo_generate_during_eval": "Axolotl refuses it: leave it out",
-    "dpo_norm_loss": "Axolotl refuses it: leave it out",
-    "dpo_use_logits_to_keep": "Axolotl refuses it: leave it out",
     "eta_min": "use `cosine_min_lr_ratio`",
     "eval_max_new_tokens": "use `generation_max_new_tokens`",
     "eval_table_size": "use `generate_samples` and `num_generation_samples`",
     "evaluation_strategy": "use `eval_strategy`",
-    "flash_attn_rms_norm": "Axolotl refuses it: leave it out",
     "lr_scheduler_type": "use `lr_scheduler`",
     "max_length": "use `sequence_len`",
     "max_packed_sequence_len": "use `sequence_len` with `sample_packing`",
@@ -104,8 +112,6 @@ RETIRED: Final[Mapping[str, str]] = {
     "per_device_train_batch_size": "use `micro_batch_size`",
     "report_to": "ftops sends metrics to MLflow: say `tracking` in ftops.yaml",
     "rope_scaling": "use `overrides_of_model_config: {rope_scaling: …}`",
-    "rpo_alpha": "Axolotl refuses it: leave it out",
-    "s2_attention": "Axolotl refuses it: leave it out",
     "save_safetensors": "weights are always saved as safetensors: leave it out",
     "torch_dtype": "use `bf16`, `fp16` or `float32`",
 }
@@ -167,7 +173,9 @@ def _snapshot() -> _Snapshot:
 
 def check_config(config: Mapping[str, Json]) -> tuple[KeyFault, ...]:
     """Every key of `config` that Axolotl would drop or refuse, and every value of a wrong type, in the order of the keys."""
-    return (*_faults_of_keys(config, frozenset(config.get("plugins") or ())), *_conflicts(config))
+    named = config.get("plugins")
+    plugins = frozenset(each for each in named if isinstance(each, str)) if isinstance(named, list) else frozenset()
+    return (*_faults_of_keys(config, plugins), *_conflicts(config))
 
 
 def check_whole(config: Mapping[str, Json]) -> tuple[KeyFault, ...]:
@@ -219,9 +227,8 @@ def _faults_of_keys(config: Mapping[str, Json], plugins: frozenset[str]) -> Iter
     known = _snapshot()
     for key, value in config.items():
         if key in RETIRED or key.startswith("unsloth_"):
-            hint = RETIRED.get(key, "Axolotl refuses it: leave it out")
-            kind: Kind = "deprecated" if key in known.keys and "refuses" not in hint else "unknown"
-            yield KeyFault((key,), f"{key} is an old key", hint, kind)
+            kind: Kind = "deprecated" if key in known.keys and key in RETIRED and key not in _REFUSED else "unknown"
+            yield KeyFault((key,), f"{key} is an old key", RETIRED.get(key, _LEAVE_OUT), kind)
         elif key in known.deprecated:
             yield KeyFault((key,), f"{key} is an old key", known.deprecated[key].strip(), "deprecated")
         elif key in ("datasets", "test_datasets"):
@@ -256,7 +263,8 @@ def _conflicts(config: Mapping[str, Json]) -> Iterator[KeyFault]:
     if config.get("fsdp_config") and not config.get("fsdp_version"):
         summary = "fsdp_config without fsdp_version means an old FSDP"
         yield KeyFault(("fsdp_config",), summary, "add `fsdp_version: 2`", "conflict")
-    if (short := config.get("attn_implementation")) in _ATTENTION:
+    short = config.get("attn_implementation")
+    if isinstance(short, str) and short in _ATTENTION:
         name = _ATTENTION[short]
         yield KeyFault(("attn_implementation",), f"attn_implementation: {short!r} is refused", f"use {name!r}")
 
