@@ -54,6 +54,26 @@ class CountWords(Step):
         return f"count the words of {self.prompt}"
 
 
+@dataclass(frozen=True, slots=True)
+class PromptDetails(Details):
+    letters: int = 0
+
+    @property
+    def reasons(self):
+        return (f"{self.letters} letters",)
+
+    @property
+    def outlook(self):
+        return ("takes no time",)
+
+    def as_json(self):
+        return {"letters": self.letters}
+
+    @classmethod
+    def from_json(cls, tree):
+        return cls(letters=tree["letters"]) if "letters" in tree else None
+
+
 class Prompt(Resource):
     kind_name: ClassVar[str] = "Prompt"
     kind: Literal["Prompt"]
@@ -71,7 +91,7 @@ class Prompt(Resource):
             reasons=differences(before or {}, inputs),
             steps=(CountWords(self.metadata.name), CommitRecords(self.address)),
             digest=digest(inputs),
-            details=Details(inputs),
+            details=PromptDetails(inputs, len(self.spec.text)),
         )
 ''',
     "record.py": '''\
@@ -241,7 +261,10 @@ def test_validate_and_the_schema_know_it(grown, project):
 def test_it_is_planned_applied_recorded_indexed_and_kept(grown, project):
     plan = json.loads(ftops(grown, project, "plan", "--format", "json"))
     assert [each["steps"][0]["step"] for each in plan["changes"]] == ["PrepareData", "CountWords"]
-    assert "count the words of greeting" in ftops(grown, project, "plan")
+    assert plan["changes"][1]["letters"] == 17
+    for form in ("text", "markdown"):
+        text = ftops(grown, project, "plan", "--format", form)
+        assert all(each in text for each in ("count the words of greeting", "17 letters", "takes no time")), text
     kept = project / ".ftops/data" / ("0123456789ab" * 5)
     kept.mkdir(parents=True)
     stray = project / ".ftops/data" / ("ab" * 30)

@@ -12,6 +12,10 @@
 
 Who calls `apply` has agreed to what is planned. What waits for the choice of a sweep can be planned only when that is known:
 `agree` is asked for each such plan; without it, the next apply does that.
+
+`ftops.plan.json.plan_json(planned.plan)` is what `ftops plan --out` saves, and `plan_again` makes the same plan of it, or
+refuses. What goes wrong is an `FtopsError`: its `diagnostics` say what, where, and what to do. A change that fails ends none of
+the others: it is in what `apply` returns.
 """
 
 from __future__ import annotations
