@@ -37,16 +37,16 @@ def make_plan(
     Raises PlanError with everything that stands in the way, so also for an address that no spec has.
     """
     resources = specs.resources
-    chosen = _chosen(resources, _addresses(targets, resources), _addresses(excludes, resources))
+    needs = needs_of(resources)
+    chosen = _chosen(needs, _addresses(targets, resources), _addresses(excludes, resources))
     planned: dict[Address, Change] = {}
     faults = _refusals(resumed, resources)
     again = _reruns(reruns, resources, chosen)
     context = Context(specs.project, resources, observed, planned, specs.where, resumed, again)
-    for address in ordered(resources):
-        needs = [reference.target for reference in resources[address].references()]
-        if all(need in planned for need in needs):
+    for address in ordered(needs):
+        if all(need in planned for need in needs[address]):
             try:
-                planned[address] = _undecided(resources[address], planned) or _waiting(
+                planned[address] = _undecided(resources[address], needs[address], planned) or _waiting(
                     resources[address].plan(context), planned
                 )
             except PlanError as error:
@@ -87,9 +87,8 @@ def _waits_for(need: Change, what: str) -> Note:
     return blocked if blocked is not None and same else Note(NoteKind.WAITS, f"waits for {what}")
 
 
-def _undecided(resource: Resource, planned: Mapping[Address, Change]) -> Change | None:
+def _undecided(resource: Resource, needs: tuple[Address, ...], planned: Mapping[Address, Change]) -> Change | None:
     """Nothing for now, where a training is made from what a sweep has still to choose: only then its digest is known."""
-    needs = tuple(reference.target for reference in resource.references())
     open_ = next((planned[need] for need in needs if planned[need].digest is None), None)
     if open_ is None or not resource.needs_digests:
         return None
@@ -109,11 +108,14 @@ def _changed(changes: Collection[Change], resources: Mapping[Address, Resource],
                 yield f"{change.address}: {found.summary}, and the pointer counts ({found.hint})"
 
 
-def ordered(resources: Mapping[Address, Resource]) -> Iterator[Address]:
-    """Every address after those that it refers to; else by kind and name, so that the order never surprises."""
-    sorter = TopologicalSorter(
-        {address: [each.target for each in resource.references()] for address, resource in resources.items()}
-    )
+def needs_of(resources: Mapping[Address, Resource]) -> dict[Address, tuple[Address, ...]]:
+    """Each address, and those that it refers to."""
+    return {address: tuple(each.target for each in resource.references()) for address, resource in resources.items()}
+
+
+def ordered(needs: Mapping[Address, Collection[Address]]) -> Iterator[Address]:
+    """Every address after those that it needs; else by kind and name, so that the order never surprises."""
+    sorter = TopologicalSorter(needs)
     sorter.prepare()
     ranks = {name: rank for rank, name in enumerate(declared())}
     while sorter.is_active():
@@ -160,18 +162,15 @@ def _refusals(named: Collection[Address], resources: Mapping[Address, Resource])
 
 
 def _chosen(
-    resources: Mapping[Address, Resource], targets: frozenset[Address], excludes: frozenset[Address]
+    needs: Mapping[Address, Collection[Address]], targets: frozenset[Address], excludes: frozenset[Address]
 ) -> frozenset[Address]:
-    needs = {
-        address: frozenset(each.target for each in resource.references()) for address, resource in resources.items()
-    }
-    users: dict[Address, set[Address]] = {address: set() for address in resources}
+    users: dict[Address, set[Address]] = {address: set() for address in needs}
     for address, targets_of in needs.items():
         for target in targets_of:
             users[target].add(address)
-    wanted = _closure(targets, needs) if targets else frozenset(resources)
+    wanted = _closure(targets, needs) if targets else frozenset(needs)
     dropped = _closure(excludes, users)
-    if wanted <= dropped and resources:
+    if wanted <= dropped and needs:
         raise PlanError(Diagnostic("nothing is left to plan: everything is excluded"))
     return wanted - dropped
 
