@@ -264,7 +264,7 @@ def replace_file(path: Path, content: bytes, temporary: Path | None = None) -> N
         with os.fdopen(open_new(temporary), "wb") as file:
             with contextlib.suppress(FileNotFoundError):
                 if stat.S_ISREG((before := path.lstat()).st_mode):
-                    os.fchmod(file.fileno(), before.st_mode & 0o777)
+                    _as_before(file.fileno(), before)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -275,10 +275,20 @@ def replace_file(path: Path, content: bytes, temporary: Path | None = None) -> N
     sync_names(path.parent)
 
 
+def _as_before(descriptor: int, before: os.stat_result) -> None:
+    """Give a new file the mode of the old one, and its owner as far as that is allowed: root in a container works on what is
+    a user's outside of it."""
+    made = os.fstat(descriptor)
+    if (before.st_uid, before.st_gid) != (made.st_uid, made.st_gid):
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, before.st_mode & 0o777)
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace `path` by `content`, making its folder: a reader, or a crash, sees the old file or the new one.
 
-    The new file has the mode of the old one. A link, a pipe or a device is replaced like a file, never written through: what
+    The new file has the mode of the old one, and its owner where that is allowed. A link, a pipe or a device is replaced like a file, never written through: what
     was trained may have put it there. Raises ExternalError when it can't be written, or is a folder; what was there stays.
     """
     try:
@@ -313,7 +323,7 @@ def write_given(path: Path, content: bytes) -> None:
 
 def _stream(path: Path) -> int | None:
     """The descriptor of this process that a path is another name of, None for any other."""
-    found = re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]+)", str(path))
+    found = re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,9})", str(path))
     return STREAMS.get(str(path)) if found is None else int(found[1])
 
 

@@ -302,6 +302,29 @@ def test_a_file_is_replaced_and_keeps_its_mode(tmp_path):
     assert names(tmp_path / "a/b") == ["file"]
 
 
+def test_a_file_stays_its_owners_where_root_replaces_it(tmp_path):
+    """As where a container runs as root on the work tree of a user."""
+    owner = (1234, 2345) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    write_new(tmp_path / "file", b"old")
+    os.chown(tmp_path / "file", *owner)
+    for write in (write_atomic, write_given):
+        write(tmp_path / "file", b"new")
+        found = (tmp_path / "file").stat()
+        assert (found.st_uid, found.st_gid) == owner
+
+
+def test_another_users_file_is_replaced_where_the_folder_allows_it(nobody):
+    me = os.geteuid()
+    write_new(nobody / "file", b"old")
+    if os.getuid() == 0:
+        os.seteuid(0)
+        os.chown(nobody / "file", 0, 0)
+        os.seteuid(me)
+    write_atomic(nobody / "file", b"new")
+    assert (nobody / "file").read_bytes() == b"new"
+    assert (nobody / "file").stat().st_uid == me
+
+
 def test_a_file_that_is_open_keeps_what_was_read(tmp_path):
     write_atomic(tmp_path / "file", b"old")
     with (tmp_path / "file").open("rb") as file:
@@ -421,6 +444,8 @@ def test_standard_output_is_written_in_turn(tmp_path, name, kind):
 def test_a_descriptor_that_is_not_open_is_named():
     with pytest.raises(ExternalError, match="cannot write /dev/fd/987: Bad file descriptor"):
         write_given(Path("/dev/fd/987"), b"ours")
+    with pytest.raises(ExternalError, match="cannot write /dev/fd/9999999999: "):
+        write_given(Path("/dev/fd/9999999999"), b"ours")
 
 
 # -------------------------------------------------------------------------------------- new files, logs and locks

@@ -93,6 +93,8 @@ def test_a_record_is_read_and_written_byte_for_byte():
         (TEXT.replace("metadata:", "more: 1\nmetadata:"), "more: Extra inputs are not permitted"),
         (TEXT.replace("      id: base-0123456789ab\n", ""), "Field required"),
         ("x: .nan", "Out of range float"),
+        ("x: 1.0e+999", "Out of range float"),
+        ("x: -1.7976931348623159e+308", "Out of range float"),
         ("a: &a [*a]", ""),
     ],
 )

@@ -17,7 +17,8 @@ from ftops.digests import Json
 
 # YAML's printable characters without those that it takes for blanks or line breaks.
 _OTHER: Final = r"\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff"
-_NUMBER: Final = r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,20}(?:e[-+]\d{1,3})?)?(?=\n)"
+# No number is so large that it would become infinite, which JSON hasn't got.
+_NUMBER: Final = r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,20}(?:e(?:\+\d{1,2}|-\d{1,3}))?)?(?=\n)"
 
 # Where a folded scalar goes on: below its key or its dash, two columns to the right; never at a blank.
 _INDENT: Final = r"\1(?(2)  )(?(3)  )(?(4)  )(?(5)  )(?![ \n])"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -222,6 +223,9 @@ WORDS = st.sampled_from(
             "1.0.0",
             "1e5",
             "2.5e-06",
+            "1.0e+999",
+            "-9.75e+308",
+            "1.0e-999",
         ),
         *(
             "1_0",
@@ -279,6 +283,7 @@ def test_reading_quickly_is_reading_or_none(text):
     quick = simple_tree(text)
     if quick is not None:
         assert repr(quick) == repr(yaml.load(text, Loader=yaml.CSafeLoader))
+        assert orjson.loads(orjson.dumps(quick)) == quick, "JSON says the same"
 
 
 PIECES = st.sampled_from(
@@ -323,3 +328,4 @@ def test_reading_quickly_what_was_written_is_reading_or_none(text):
     quick = simple_tree(text)
     if quick is not None:
         assert repr(quick) == repr(yaml.load(text, Loader=yaml.CSafeLoader))
+        assert orjson.loads(orjson.dumps(quick)) == quick, "JSON says the same"
