@@ -88,7 +88,7 @@ def test_training_in_a_container(docker):
 def test_looking():
     said = benchmark("looking.py")
     assert "ratio ftops run show : json: CPU " in said
-    assert "ratio ftops … --verify : cat, not cached: " in said
+    assert "ratio ftops … --verify : hashlib.sha256, not cached: " in said
     assert "goal ftops run show of 1,000 steps: " in said
 
 
