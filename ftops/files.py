@@ -276,11 +276,11 @@ def replace_file(path: Path, content: bytes, temporary: Path | None = None) -> N
 
 
 def _as_before(descriptor: int, before: os.stat_result) -> None:
-    """Give a new file the mode of the old one, and its owner as far as that is allowed: root in a container works on what is
-    a user's outside of it."""
+    """Give a new file the mode of the old one, and its owner as far as that is possible: root in a container works on what is
+    a user's outside of it. Some file systems have no owners, and a user namespace doesn't know all of them."""
     made = os.fstat(descriptor)
     if (before.st_uid, before.st_gid) != (made.st_uid, made.st_gid):
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(OSError):
             os.fchown(descriptor, before.st_uid, before.st_gid)
     os.fchmod(descriptor, before.st_mode & 0o777)
 
@@ -288,8 +288,8 @@ def _as_before(descriptor: int, before: os.stat_result) -> None:
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace `path` by `content`, making its folder: a reader, or a crash, sees the old file or the new one.
 
-    The new file has the mode of the old one, and its owner where that is allowed. A link, a pipe or a device is replaced like a file, never written through: what
-    was trained may have put it there. Raises ExternalError when it can't be written, or is a folder; what was there stays.
+    The new file has the mode of the old one, and its owner where that is possible. A link, a pipe or a device is replaced like
+    a file, never written through: what was trained may have put it there. Raises ExternalError when it can't be written, or is a folder; what was there stays.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

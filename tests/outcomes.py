@@ -47,7 +47,7 @@ def applied(plan, specs, observed, failed=(), measured=None, took=None):
             found = specs.resources[change.address].choice(digests, observed.runs)
             observed = recorded(observed, sweeps={**observed.sweeps, change.address.name: found})
         elif not change.is_noop:
-            after = {"Dataset": _prepared, "TrainingRun": _trained, "Model": _registered, "Experiment": _checked_rows}[
+            after = {"Dataset": _prepared, "TrainingRun": _trained, "Model": _registered, "Experiment": _analyzed}[
                 change.address.kind
             ]
             observed = after(change, specs, observed, str(change.address) in failed)
@@ -72,7 +72,7 @@ def planned_again(specs, observed):
     return make_plan(specs, applied(make_plan(specs, observed), specs, observed))
 
 
-def _checked_rows(change, specs, observed, _):
+def _analyzed(change, specs, observed, _):
     """A look at the logs; one more than before where there are any."""
     name = change.address.name
     before = observed.experiments.get(name, ExperimentState("running", {}, "1"))

@@ -93,14 +93,29 @@ TAKEN_APART = {
 }
 
 
+def is_prose(node):
+    """Whether an expression is a sentence for people, or the text of one: `hint`, `change.note`, `note.text`."""
+    match node:
+        case ast.Name(id=name):
+            return name in PROSE
+        case ast.Attribute(value=value, attr=name):
+            return name in PROSE or (name == "text" and is_prose(value))
+    return False
+
+
 def decisions_by_prose(source):
-    """The lines that read what is written for people, or change it: by a method of its text, or by what it contains."""
+    """The lines that read what is written for people, or change it: by a method of its text, by what it contains or is, by a
+    pattern."""
     for node in ast.walk(ast.parse(source)):
         match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name) | ast.Attribute(attr=name), attr=method)):
-                taken = name in PROSE and method in TAKEN_APART
-            case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id=name) | ast.Attribute(attr=name)]):
-                taken = name in PROSE
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re")), args=[_, *arguments]):
+                taken = any(map(is_prose, arguments))
+            case ast.Call(func=ast.Attribute(value=value, attr=method)):
+                taken = is_prose(value) and method in TAKEN_APART
+            case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[value]):
+                taken = is_prose(value)
+            case ast.Compare(left=value, ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(value=str(text))]):
+                taken = is_prose(value) and text != ""
             case _:
                 taken = False
         if taken:
@@ -113,7 +128,16 @@ def test_nothing_decides_by_words_for_people():
 
 
 @pytest.mark.parametrize(
-    "planted", ["note.startswith('waits')", "change.hint.replace('NAME', name)", "'waits' in each.note"]
+    "planted",
+    [
+        "note.startswith('waits')",
+        "change.hint.replace('NAME', name)",
+        "'waits' in each.note",
+        "note.text.startswith('it')",
+        "'it' in change.note.text",
+        "re.search('waits', note.text)",
+        "fault.summary == 'missing'",
+    ],
 )
 def test_a_planted_decision_by_words_is_found(planted):
     assert [*decisions_by_prose(f"def f():\n    return {planted}")] == [planted]

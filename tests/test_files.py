@@ -313,6 +313,22 @@ def test_a_file_stays_its_owners_where_root_replaces_it(tmp_path):
         assert (found.st_uid, found.st_gid) == owner
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_is_replaced_where_no_owner_can_be_given(tmp_path, monkeypatch, code):
+    """As file systems without owners say, and a user namespace that doesn't know the old one."""
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    owner = (1234, 2345) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    write_new(tmp_path / "file", b"old")
+    os.chown(tmp_path / "file", *owner)
+    monkeypatch.setattr(os, "fchown", refuse)
+    write_atomic(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert names(tmp_path) == ["file"]
+
+
 def test_another_users_file_is_replaced_where_the_folder_allows_it(nobody):
     me = os.geteuid()
     write_new(nobody / "file", b"old")

@@ -307,9 +307,32 @@ def test_a_plan_with_rows_is_worded_and_read_back(rows):
             assert tree["rows"] == {"notCompared": why}
 
 
-def test_rows_of_another_form_are_no_saved_plan():
-    change = Change(
-        Address("Dataset", "chat"), Action.UPDATE, ChangeClass.PREPARE, details=DatasetDetails(rows=RowChanges(1))
-    )
+@pytest.fixture
+def saved():
+    """A plan as JSON, of a data set to which a row was added."""
+    details = DatasetDetails(rows=RowChanges(1))
+    return plan_json(Plan((Change(Address("Dataset", "chat"), Action.UPDATE, ChangeClass.PREPARE, details=details),)))
+
+
+def test_rows_of_another_form_are_no_saved_plan(saved):
     with pytest.raises(PlanError, match="not a plan"):
-        plan_from_json(plan_json(Plan((change,))).replace('"added": 1', '"added": "1"'))
+        plan_from_json(saved.replace('"added": 1', '"added": "1"'))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [{}, {"added": 1, "removed": 0}, {"added": True, "removed": 0, "changed": 0}, {"notCompared": 5}, [], 5, "x"],
+)
+def test_no_other_rows_are_read_from_a_saved_plan(saved, rows):
+    tree = json.loads(saved)
+    tree["changes"][0]["rows"] = rows
+    with pytest.raises(PlanError):
+        plan_from_json(json.dumps(tree))
+
+
+def test_rows_that_are_nested_without_an_end_are_refused(saved):
+    """At each depth: one that is still read may be too deep for what reads on."""
+    before, after = saved.replace('"added": 1', '"added": DEEP').split("DEEP")
+    for depth in range(1, 1100):
+        with pytest.raises(PlanError):
+            plan_from_json(f"{before}{'[' * depth}{']' * depth}{after}")

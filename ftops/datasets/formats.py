@@ -8,7 +8,7 @@
 
 Axolotl loads a file with the `datasets` library, which takes the type of every column from the first 10 MB and fails on a
 key that only comes later. So what differs from row to row stands in the file as text (`tools`, a call's arguments: both as
-OpenAI writes them), and what only some rows have is announced by every row: see `parts`.
+OpenAI writes them), and what only some rows have is declared by every row: see `optional_fields`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SPEAKERS: Final = {"user": "human", "assistant": "gpt", "tool": "observation"}
 
 
 def lines(batch: pa.RecordBatch, form: OutputFormat, declared: frozenset[str] = frozenset()) -> pa.LargeBinaryArray:
-    """The rows of `batch`, each as a line with its end; `announced` is the union of `parts` of all batches."""
+    """The rows of `batch`, each as a line with its end; `declared` is the union of the `optional_fields` of all batches."""
     import orjson
     import pyarrow as pa
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ftops.display.numbers import clock, gib, percent
@@ -28,9 +28,8 @@ class Details:
     inputs: Json = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        super(Details, cls).__init_subclass__(
-            **kwargs
-        )  # slots make the class anew, and a bare super() knows the first one
+        # Slots make the class anew, and a bare super() knows the first one.
+        super(Details, cls).__init_subclass__(**kwargs)
         DETAILS[cls.__name__] = cls
 
     @property
@@ -159,11 +158,16 @@ def _cost_lines(cost: Cost) -> Iterator[str]:
 
 
 def _strictly(kind: Any, tree: Json) -> Any:
-    """`tree` as a `kind`, of which every field has the type that it says. Raises ValueError."""
+    """`tree` as a `kind`, of which every field is there and has the type that it says. Raises ValueError."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(tree), strict=True)
+        found = TypeAdapter(kind).validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc'])) or kind.__name__}: {first['msg']}") from error
+    except RecursionError as error:
+        raise ValueError(f"{kind.__name__}: it is nested too deeply") from error
+    if missing := [each.name for each in fields(kind) if each.name not in tree]:
+        raise ValueError(f"{missing[0]} is missing")
+    return found
