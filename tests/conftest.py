@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from ftops.executors import engine
-from tests.containers import Absent, Daemon
+from tests.support.containers import Absent, Daemon
 
 
 def pytest_configure(config):

@@ -38,7 +38,7 @@ from ftops.files import (
     write_given,
     write_new,
 )
-from tests.projects import ROOT
+from tests.support.projects import ROOT
 
 
 @contextmanager

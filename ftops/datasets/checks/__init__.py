@@ -10,7 +10,7 @@
 8. It says what else is to be said of it by what it overrides of `DataCheck`; no check imports another one.
 9. A line in `CLASSES` below, and in the contract `checks` of `pyproject.toml`. The order in a spec is the order of running.
 10. `version` is raised when the same rows and parameters would give another result.
-11. Tests: what it must find, what it must leave alone, and its laws (`tests/test_checks_lengths.py`).
+11. Tests: what it must find, what it must leave alone, and its laws (`tests/datasets/checks/test_lengths.py`).
 """
 
 from __future__ import annotations
